@@ -1,0 +1,85 @@
+"""The runner of this package's tools and configs: mmengine's, made to say what is wrong and to work without a GPU."""
+from typing import Callable, Dict, Optional, Union
+
+import torch.nn as nn
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
+
+from ..checkpoints.fit import check_fit
+from ..datasets.checks import check_classes, check_dataset, checked_annotations
+from .cpu_processes import init_cpu_group, share_cores
+from .resume import find_checkpoint
+
+
+@RUNNERS.register_module()
+class CheckingRunner(Runner):
+    """mmengine's Runner with checks of the input, exact resuming, and distributed runs on CPU.
+
+    ``tools/train.py`` and ``tools/test.py`` use it for every config; with ``runner_type='CheckingRunner'`` in a config,
+    mmdet's own tools do too.
+
+    - Annotations, classes, image files and checkpoints are checked where they are read
+      (:class:`~mmdet_setdet.errors.InputError`).
+    - ``resume='auto'`` (or ``resume=True`` without ``load_from``) takes the newest complete checkpoint in ``work_dir`` and
+      goes on in mid-epoch; if there is none yet, training starts as the config says, ``load_from`` included.
+    - Without an accelerator the processes of a launcher talk over gloo and share the cores.
+    """
+
+    def setup_env(self, env_cfg: Dict) -> None:
+        on_cpu = self.distributed and get_device() == 'cpu'
+        if on_cpu and not is_distributed():
+            options = env_cfg.get('dist_cfg') or {}
+            init_cpu_group(self.launcher, **{name: options[name] for name in ('timeout', 'port') if name in options})
+        super().setup_env(env_cfg)
+        if on_cpu:
+            share_cores()
+
+    def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
+        if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
+            # mmengine names a CUDA device; on CPU there must be none.
+            model_wrapper_cfg = {
+                'type': 'MMDistributedDataParallel', 'broadcast_buffers': False,
+                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
+                **(model_wrapper_cfg or {}), 'device_ids': None}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(dataloader: Union[DataLoader, Dict], *args, **kwargs) -> DataLoader:
+        with checked_annotations():
+            loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        check_dataset(loader.dataset)
+        return loader
+
+    def build_train_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
+            loop = {**loop, 'type': 'ResumableEpochLoop'}
+            loop.pop('by_epoch', None)
+        return self._check_loop(super().build_train_loop(loop))
+
+    def build_val_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        return self._check_loop(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        return self._check_loop(super().build_test_loop(loop))
+
+    def _check_loop(self, loop: BaseLoop) -> BaseLoop:
+        check_classes(self.cfg.get('model'), loop.dataloader.dataset, self.cfg.filename or 'the config')
+        return loop
+
+    def load_or_resume(self) -> None:
+        if not self._has_loaded and (self._resume == 'auto' or self._resume and self._load_from is None):
+            newest = find_checkpoint(self.work_dir)
+            self._resume, self._load_from = bool(newest), newest or self._load_from
+            self.logger.info(f'Resuming from {newest}' if newest else
+                             f'No checkpoint to resume from in {self.work_dir}: training starts at the beginning')
+        super().load_or_resume()
+
+    def load_checkpoint(self, filename: str, map_location: Union[str, Callable] = 'cpu', *args, **kwargs) -> dict:
+        checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
+        fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
+        check_fit(self.model, checkpoint, filename, partial=fine_tuning)
+        return checkpoint

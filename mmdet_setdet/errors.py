@@ -1,0 +1,8 @@
+"""The one exception for what a user gave and can mend."""
+
+
+class InputError(ValueError):
+    """A config, option, annotation, image or checkpoint that cannot be used.
+
+    The message names the culprit and what to do about it; the tools print it without a traceback.
+    """

@@ -1,0 +1,44 @@
+#!/usr/bin/env python
+"""Test a checkpoint: ``tools/test.py CONFIG CKPT --eval bbox``. Several processes: ``tools/dist_test.sh``."""
+from pathlib import Path
+
+import mmdet_setdet  # noqa: F401
+from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
+from mmdet_setdet.engine.evaluation import RESULTS, select_metrics
+from mmdet_setdet.errors import InputError
+
+
+def main(argv=None):
+    """Tests as the command line says; returns the metrics, e.g. ``{'coco/bbox_mAP': 0.42, ...}``."""
+    parser = make_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--eval', nargs='+', choices=RESULTS, default=[], metavar='NAME',
+                        help=f'what to compute, of {", ".join(RESULTS)} (default: what the config computes)')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions there')
+    parser.add_argument('--show-dir', metavar='DIR', help='save pictures of predictions beside ground truth there')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation, as the config describes it')
+    args = parser.parse_args(argv)
+    cfg = load_config(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.eval:
+        cfg.test_evaluator = select_metrics(cfg.get('test_evaluator'), args.eval, cfg.model, args.config)
+    if args.out:
+        if Path(args.out).suffix not in ('.pkl', '.pickle'):
+            raise InputError(f'--out {args.out}: predictions are pickled; give a name that ends in .pkl')
+        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        cfg.test_evaluator = [*evaluators, dict(type='mmdet.DumpDetResults', out_file_path=args.out)]
+    if args.show_dir:
+        # Absolute, because mmdet's hook takes a relative one from a folder of its own.
+        cfg.default_hooks.visualization = dict(
+            type='mmdet.DetVisualizationHook', draw=True, test_out_dir=str(Path(args.show_dir).resolve()))
+    if args.tta:
+        absent = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+        if absent:
+            raise InputError(f'--tta: {args.config} has no {" and no ".join(absent)}')
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    return build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Train a model: ``tools/train.py CONFIG``. Several processes: ``tools/dist_train.sh CONFIG GPUS``."""
+from mmengine.device import get_device
+
+import mmdet_setdet  # noqa: F401
+from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
+from mmdet_setdet.errors import InputError
+
+
+def main(argv=None):
+    """Trains as the command line says; returns the trained model."""
+    parser = make_parser(__doc__)
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='FILE',
+                        help='go on from FILE or, without one, from the newest complete checkpoint in the work_dir')
+    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision (needs a GPU)')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate with the batch size of all processes together')
+    args = parser.parse_args(argv)
+    cfg = load_config(args)
+    if args.amp:
+        if get_device() == 'cpu':
+            raise InputError('--amp: mixed precision needs a GPU and there is none; leave the option out')
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise InputError(f'--auto-scale-lr: {args.config} does not say for which batch size its learning rate is '
+                             'meant; add auto_scale_lr=dict(base_batch_size=...)')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = 'auto' if args.resume == 'auto' else True
+        cfg.load_from = cfg.get('load_from') if args.resume == 'auto' else args.resume
+    return build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    run(main)
