@@ -30,7 +30,8 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, num_images=500, seed=1_000_003, image_size=image_size, test_mode=True, pipeline=test_pipeline))
+        type=dataset_type, num_images=500, seed=1_000_003, image_size=image_size, test_mode=True,
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='CocoMetric', metric='bbox')

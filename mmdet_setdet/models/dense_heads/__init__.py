@@ -1,1 +1,4 @@
+from .detr_head import DETRHead
+from .dn_detr_head import DNDETRHead
 
+__all__ = ['DETRHead', 'DNDETRHead']

@@ -1,0 +1,46 @@
+# DETR with ResNet-50 (arXiv 2005.12872): the model alone.
+width = 256
+attention = dict(embed_dims=width, num_heads=8, attn_drop=0.1, dropout_layer=dict(type='Dropout', drop_prob=0.1), batch_first=True)
+ffn = dict(embed_dims=width, feedforward_channels=2048, num_fcs=2, ffn_drop=0.1, act_cfg=dict(type='ReLU', inplace=True))
+
+model = dict(
+    type='mmdet_setdet.DETR',
+    num_queries=100,
+    data_preprocessor=dict(
+        type='DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=1),
+    backbone=dict(
+        type='mmdet_setdet.ResNet',
+        depth=50,
+        out_indices=(3, ),
+        frozen_stages=1,
+        init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')),
+    neck=dict(
+        type='ChannelMapper',
+        in_channels=[2048],
+        kernel_size=1,
+        out_channels=width,
+        act_cfg=None,
+        num_outs=1),
+    encoder=dict(num_layers=6, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
+    decoder=dict(num_layers=6, layer_cfg=dict(self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=ffn)),
+    positional_encoding=dict(num_feats=width // 2, normalize=True),
+    bbox_head=dict(
+        type='mmdet_setdet.DETRHead',
+        num_classes=80,
+        embed_dims=width,
+        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1),
+        loss_bbox=dict(type='L1Loss', loss_weight=5.),
+        loss_iou=dict(type='GIoULoss', loss_weight=2.)),
+    train_cfg=dict(
+        assigner=dict(
+            type='mmdet_setdet.HungarianAssigner',
+            match_costs=[
+                dict(type='ClassificationCost', weight=1.),
+                dict(type='BBoxL1Cost', weight=5., box_format='xywh'),
+                dict(type='IoUCost', iou_mode='giou', weight=2.),
+            ])),
+    test_cfg=dict(max_per_img=100))

@@ -1,0 +1,184 @@
+"""DETR's head: hidden states -> classes and boxes -> losses or results."""
+from typing import Dict, Tuple
+
+import torch
+import torch.distributed as dist
+from mmcv.cnn.bricks.transformer import FFN
+from mmdet.registry import MODELS as MMDET_MODELS
+from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...registry import MODELS
+from ..assignment import Plan
+from ..ground_truths import GroundTruths
+
+
+def mean_over_processes(number: float, device: torch.device) -> Tensor:
+    """The mean of a host's number over all processes, at least 1, as a scalar on the device (no sync)."""
+    mean = torch.tensor(float(number)).to(device, non_blocking=True)
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(mean.div_(dist.get_world_size()))
+    return mean.clamp(min=1)
+
+
+@MODELS.register_module()
+class DETRHead(BaseModule):
+    """Classes by softmax over K + 1 (the last is "no object"), boxes by a 3-layer perceptron (DETR, section 3.2).
+
+    All L decoder layers and B images are one stacked tensor: matched by one call, one loss computation.
+
+    Args:
+        num_classes (int): Number of classes K.
+        embed_dims (int): Size C of a hidden state.
+        num_reg_fcs (int): Hidden layers of the box branch.
+        loss_cls (dict): Classification loss. With ``use_sigmoid=False`` its ``bg_cls_weight`` weighs "no object".
+        loss_bbox (dict): L1 loss of normalised boxes.
+        loss_iou (dict): Generalised IoU loss.
+        train_cfg (dict, optional): Has ``assigner``.
+        test_cfg (dict, optional): ``max_per_img``, the number of results for an image.
+        init_cfg (dict, optional): Initialisation, as in mmengine.
+
+    Raises:
+        ValueError: ``train_cfg`` has no ``assigner``.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 embed_dims: int = 256,
+                 num_reg_fcs: int = 2,
+                 loss_cls: ConfigType = dict(
+                     type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1),
+                 loss_bbox: ConfigType = dict(type='L1Loss', loss_weight=5.),
+                 loss_iou: ConfigType = dict(type='GIoULoss', loss_weight=2.),
+                 train_cfg: OptConfigType = None,
+                 test_cfg: OptConfigType = None,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.embed_dims = embed_dims
+        self.num_reg_fcs = num_reg_fcs
+        self.test_cfg = test_cfg or {}
+        loss_cls = dict(loss_cls)
+        no_object_weight = loss_cls.pop('bg_cls_weight', 1.)
+        if not loss_cls.get('use_sigmoid', False):
+            loss_cls['class_weight'] = [1.] * num_classes + [no_object_weight]
+        self.loss_cls = MMDET_MODELS.build(loss_cls)
+        self.loss_bbox = MMDET_MODELS.build(loss_bbox)
+        self.loss_iou = MMDET_MODELS.build(loss_iou)
+        if train_cfg:
+            if 'assigner' not in train_cfg:
+                raise ValueError('model.train_cfg needs an assigner, e.g. dict(type="mmdet_setdet.HungarianAssigner", '
+                                 f'match_costs=[...]); it has {sorted(train_cfg)}')
+            self.assigner = MMDET_TASK_UTILS.build(train_cfg['assigner'])
+        self.cls_out_channels = num_classes + (0 if self.loss_cls.use_sigmoid else 1)
+        self._init_layers()
+
+    def _init_layers(self) -> None:
+        self.fc_cls = nn.Linear(self.embed_dims, self.cls_out_channels)
+        self.reg_ffn = FFN(self.embed_dims, self.embed_dims, self.num_reg_fcs, add_residual=False)
+        self.fc_reg = nn.Linear(self.embed_dims, 4)
+
+    def forward(self, hidden_states: Tensor) -> Tuple[Tensor, Tensor]:
+        """Predicts from the states of all layers, (L, B, Q, C).
+
+        Returns:
+            tuple[Tensor, Tensor]: Logits (L, B, Q, K or K + 1) and boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4).
+        """
+        boxes = self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
+        return self.fc_cls(hidden_states), boxes.float().sigmoid()
+
+    def loss(self, hidden_states: Tensor, gts: GroundTruths) -> Dict[str, Tensor]:
+        """Losses of a batch: ``loss_cls``, ``loss_bbox``, ``loss_iou`` of the last layer, ``loss_aux`` of the others."""
+        return self.summarise(self.loss_by_layer(*self(hidden_states), gts))
+
+    @staticmethod
+    def summarise(losses: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """Few scalars from losses by layer, since each that is logged costs a device sync."""
+        summary = {name: values[-1] for name, values in losses.items()}
+        return dict(summary, loss_aux=torch.stack([values[:-1].sum() for values in losses.values()]).sum())
+
+    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Dict[str, Tensor]:
+        """Matches all layers and images, then computes each loss term for each layer.
+
+        Args:
+            logits (Tensor): (L, B, Q, K or K + 1).
+            boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4).
+            gts (GroundTruths): The objects of the batch.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
+        """
+        logits = logits.float()
+        plan = self.assigner.assign_batch(self.assigner.costs(logits, boxes, gts), gts.counts, gts.metas)
+        num_boxes = mean_over_processes(gts.total, logits.device)
+        labels = torch.full_like(logits[..., 0], self.num_classes, dtype=torch.long).flatten()
+        labels[plan.pred] = gts.labels.flatten()[plan.gt]
+        loss_cls = self.loss_cls_by_layer(logits.flatten(1, 2), labels.unflatten(0, (len(logits), -1)), num_boxes)
+        return dict(loss_cls=loss_cls, **self.box_losses(boxes, gts, plan, num_boxes))
+
+    def loss_cls_by_layer(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
+        """Classification loss (L, ) of logits (L, N, K or K + 1) and labels (L, N), K meaning "no object".
+
+        The sigmoid loss is divided by the number of objects, the softmax loss by the weights of its targets.
+        """
+        if self.loss_cls.use_sigmoid:
+            target = F.one_hot(labels, self.num_classes + 1)[..., :-1].to(logits.dtype)
+            loss = self.loss_cls(logits.flatten(0, 1), target.flatten(0, 1), reduction_override='none')
+            return loss.view(len(logits), -1).sum(1) / num_boxes
+        loss = self.loss_cls(logits.flatten(0, 1), labels.flatten(), reduction_override='none')
+        weight = logits.new_tensor(self.loss_cls.class_weight)[labels].sum(1)
+        return loss.view(len(logits), -1).sum(1) / weight
+
+    def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Plan, num_boxes: Tensor) -> Dict[str, Tensor]:
+        """``loss_bbox`` and ``loss_iou``, each (L, ), of the plan's pairs; boxes are (L, B, N, 4)."""
+        pred, target = boxes.flatten(0, 2)[plan.pred], gts.boxes.flatten(0, 1)[plan.gt]
+        l1 = self.loss_bbox(pred, target, reduction_override='none').sum(-1)
+        giou = self.loss_iou(bbox_cxcywh_to_xyxy(pred), bbox_cxcywh_to_xyxy(target), reduction_override='none')
+        return dict(
+            loss_bbox=plan.sum_by_layer(l1) / num_boxes, loss_iou=plan.sum_by_layer(giou) / num_boxes)
+
+    def predict(self, batch_data_samples: SampleList, rescale: bool = True, **states: Tensor) -> InstanceList:
+        """Results of the last layer.
+
+        Args:
+            batch_data_samples (list[DetDataSample]): The images' meta information.
+            rescale (bool): Boxes in pixels of the image as it was loaded, else as it went into the model.
+            **states (Tensor): What :meth:`forward` takes, each with the L decoder layers first.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` (N, 4) in pixels (x1, y1, x2, y2), ``scores`` (N, ) and ``labels`` (N, ).
+        """
+        logits, boxes = self(**{name: state[-1:] for name, state in states.items()})
+        results = zip(*self._top(logits[0].float(), boxes[0]))
+        return [self._result(*result, sample.metainfo, rescale) for result, sample in zip(results, batch_data_samples)]
+
+    def _top(self, logits: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
+
+        With sigmoid a query may answer for several classes; with softmax for its best one.
+        """
+        if self.loss_cls.use_sigmoid:
+            scores = logits.sigmoid().flatten(1)
+            scores, index = scores.topk(min(self.test_cfg.get('max_per_img', 300), scores.shape[1]))
+            query, labels = index // self.num_classes, index % self.num_classes
+        else:
+            scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+            scores, query = scores.topk(min(self.test_cfg.get('max_per_img', 100), scores.shape[1]))
+            labels = labels.gather(1, query)
+        return boxes.gather(1, query[..., None].expand(-1, -1, 4)), scores, labels
+
+    @staticmethod
+    def _result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict, rescale: bool) -> InstanceData:
+        """One image's results in pixels, boxes clipped to the image."""
+        height, width = meta['img_shape'][:2]
+        size = boxes.new_tensor([width, height, width, height])
+        bboxes = bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * size
+        if rescale:
+            bboxes = bboxes / bboxes.new_tensor(meta['scale_factor']).repeat(2)
+        return InstanceData(bboxes=bboxes, scores=scores, labels=labels)

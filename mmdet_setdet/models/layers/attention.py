@@ -1,0 +1,92 @@
+"""mmdet's attention modules, parameter for parameter, computed by torch's scaled_dot_product_attention.
+
+mmdet's modules write the attention of every head, (B, heads, Q, K), to memory and keep it for backward; the fused
+kernels do not.
+"""
+from typing import Optional
+
+import torch.nn.functional as F
+from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
+from mmdet.models.layers.transformer.utils import ConditionalAttention as MMDetConditionalAttention
+from torch import Tensor
+
+
+def attend(query: Tensor,
+           key: Tensor,
+           value: Tensor,
+           num_heads: int,
+           attn_mask: Optional[Tensor] = None,
+           key_padding_mask: Optional[Tensor] = None,
+           dropout: float = 0.) -> Tensor:
+    """Multi-head attention of tensors that are already projected.
+
+    Args:
+        query (Tensor): (B, Q, C).
+        key (Tensor): (B, K, C).
+        value (Tensor): (B, K, D); D may differ from C.
+        num_heads (int): Number of heads; divides C and D.
+        attn_mask (Tensor, optional): Bool, True where row i must not attend to column j, (Q, K).
+        key_padding_mask (Tensor, optional): Bool, True where a key is padding, (B, K).
+        dropout (float): Probability that an attention weight is dropped.
+
+    Returns:
+        Tensor: (B, Q, D).
+    """
+    allowed = None
+    if attn_mask is not None:
+        allowed = ~attn_mask
+    if key_padding_mask is not None:
+        present = ~key_padding_mask[:, None, None]
+        allowed = present if allowed is None else allowed & present
+    heads = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(*heads, attn_mask=allowed, dropout_p=dropout).transpose(1, 2).flatten(2)
+
+
+class MultiheadAttention(MMCVMultiheadAttention):
+    """mmcv's ``MultiheadAttention`` (with residual and dropout), batch first, through :func:`attend`."""
+
+    def forward(self,
+                query: Tensor,
+                key: Optional[Tensor] = None,
+                value: Optional[Tensor] = None,
+                identity: Optional[Tensor] = None,
+                query_pos: Optional[Tensor] = None,
+                key_pos: Optional[Tensor] = None,
+                attn_mask: Optional[Tensor] = None,
+                key_padding_mask: Optional[Tensor] = None,
+                **kwargs) -> Tensor:
+        """See mmcv; shapes are (B, Q, C) and (B, K, C), masks as in :func:`attend`. Returns (B, Q, C)."""
+        self_attention = key is None or key is query
+        key = query if key is None else key
+        value = key if value is None else value
+        identity = query if identity is None else identity
+        q = query if query_pos is None else query + query_pos
+        if self_attention and key_pos is query_pos:
+            k = q
+        else:
+            k = key if key_pos is None else key + key_pos
+        (w_q, w_k, w_v), (b_q, b_k, b_v) = self.attn.in_proj_weight.chunk(3), self.attn.in_proj_bias.chunk(3)
+        out = attend(
+            F.linear(q, w_q, b_q),
+            F.linear(k, w_k, b_k),
+            F.linear(value, w_v, b_v),
+            self.num_heads,
+            attn_mask,
+            key_padding_mask,
+            dropout=self.attn.dropout if self.training else 0.)
+        return identity + self.dropout_layer(self.proj_drop(self.attn.out_proj(out)))
+
+
+class ConditionalAttention(MMDetConditionalAttention):
+    """mmdet's ``ConditionalAttention``: content and position have projections of their own, and in cross attention
+    they are concatenated rather than added (Conditional DETR, section 3.2), through :func:`attend`."""
+
+    def forward_attn(self,
+                     query: Tensor,
+                     key: Tensor,
+                     value: Tensor,
+                     attn_mask: Optional[Tensor] = None,
+                     key_padding_mask: Optional[Tensor] = None):
+        """Attention of projected tensors, masks as in :func:`attend`: the output and, instead of weights, None."""
+        dropout = self.attn_drop.p if self.training else 0.
+        return self.out_proj(attend(query, key, value, self.num_heads, attn_mask, key_padding_mask, dropout)), None

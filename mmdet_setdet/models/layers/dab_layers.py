@@ -1,0 +1,112 @@
+"""DAB-DETR's encoder and decoder: queries are anchor boxes that every layer refines (DAB-DETR, section 4)."""
+from typing import Optional, Tuple
+
+import torch
+from mmdet.models.layers.transformer import MLP, DABDetrTransformerDecoder, coordinate_to_encoding
+from mmdet.models.layers.transformer.dab_detr_layers import DABDetrTransformerDecoderLayer
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+
+from .attention import ConditionalAttention
+from .boxes import inverse_sigmoid
+from .detr_layers import Encoder
+
+
+class DABDecoderLayer(DABDetrTransformerDecoderLayer):
+    """mmdet's DAB-DETR decoder layer with the fused attention."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.self_attn = ConditionalAttention(**self.self_attn_cfg)
+        self.cross_attn = ConditionalAttention(**self.cross_attn_cfg)
+
+
+class DABEncoder(Encoder):
+    """DETR's encoder whose positional encoding is scaled by the content, ``query_scale``, before each layer."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
+
+    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Optional[Tensor]) -> Tensor:
+        """See :meth:`Encoder.forward`."""
+        for layer in self.layers:
+            query = layer(query, query_pos * self.query_scale(query), key_padding_mask)
+        return query
+
+
+class DABDecoder(DABDetrTransformerDecoder):
+    """DAB-DETR's decoder with modulated attention and iterative refinement.
+
+    Args:
+        eps (float): Boxes are kept this far from 0 and 1 before the inverse sigmoid: 1e-3 in the authors' code,
+            1e-5 in mmdet's decoder.
+        **kwargs: As mmdet's ``DABDetrTransformerDecoder``: ``num_layers``, ``layer_cfg``, ``query_scale_type``,
+            ``with_modulated_hw_attn`` (width and height modulate the attention, DAB-DETR equation 6).
+    """
+
+    def __init__(self, *args, eps: float = 1e-3, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.eps = eps
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.layers = ModuleList([DABDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
+        if not self.keep_query_pos:
+            for layer in self.layers[1:]:
+                layer.cross_attn.qpos_proj = None
+
+    def forward(self,
+                content: Tensor,
+                anchors: Tensor,
+                memory: Tensor,
+                memory_pos: Tensor,
+                box_branch: nn.Module,
+                self_attn_mask: Optional[Tensor] = None,
+                memory_mask: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Decodes anchor boxes.
+
+        Args:
+            content (Tensor): Content queries, (B, Q, C).
+            anchors (Tensor): Anchor boxes (cx, cy, w, h) before the sigmoid, (B, Q, 4).
+            memory (Tensor): Encoded image, (B, HW, C).
+            memory_pos (Tensor): Its positional encoding, (B, HW, C).
+            box_branch (nn.Module): Maps a query to the change of its box, before the sigmoid.
+            self_attn_mask (Tensor, optional): True where query i must not see query j, (Q, Q).
+            memory_mask (Tensor, optional): True where memory is padding, (B, HW).
+
+        Returns:
+            tuple[Tensor, Tensor]: Normalised states (L, B, Q, C), and the box in [0, 1] that each layer starts from
+            (L, B, Q, 4). The gradient of a layer's box loss reaches the layer before through the latter, as in the
+            authors' code; what a layer *computes with* is detached.
+        """
+        reference = anchors.sigmoid()
+        references, states = [reference], []
+        for index, layer in enumerate(self.layers):
+            encoding = coordinate_to_encoding(reference, self.embed_dims // 2)
+            content = layer(
+                content,
+                memory,
+                query_pos=self.ref_point_head(encoding),
+                key_pos=memory_pos,
+                ref_sine_embed=self._modulate(encoding[..., :self.embed_dims], content, reference, index),
+                self_attn_masks=self_attn_mask,
+                key_padding_mask=memory_mask,
+                is_first=index == 0)
+            states.append(self.post_norm(content))
+            if index + 1 < self.num_layers:
+                refined = (box_branch(content) + inverse_sigmoid(reference, self.eps)).sigmoid()
+                references.append(refined)
+                reference = refined.detach()
+        return torch.stack(states), torch.stack(references)
+
+    def _modulate(self, encoding: Tensor, content: Tensor, reference: Tensor, index: int) -> Tensor:
+        """Scales the sine encoding (B, Q, C) of centres, y half first, by content and by the box's own size."""
+        if self.query_scale_type == 'fix_elewise':
+            encoding = encoding * self.query_scale.weight[index]
+        elif index > 0:
+            encoding = encoding * self.query_scale(content)
+        if self.with_modulated_hw_attn:
+            size_ratio = self.ref_anchor_head(content).sigmoid() / reference[..., 2:]  # (w, h)
+            encoding = (encoding.unflatten(-1, (2, -1)) * size_ratio.flip(-1)[..., None]).flatten(-2)
+        return encoding
