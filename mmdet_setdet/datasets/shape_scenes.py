@@ -1,13 +1,15 @@
 """Generated scenes: textured shapes on textured backgrounds, a pure function of (seed, index).
 
-Where the objects are (``layout``) and how they look (``render``) come from two random streams, so that annotations can be
-had without painting anything, and a change of the painting moves no box.
+Where the objects are (``layout``) and how they look (``render``) come from two random streams, so that annotations can
+be had without painting anything, and a change of the painting moves no box.
 """
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from ..errors import InputError
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
 PALETTE = ((220, 20, 60), (0, 130, 200), (60, 160, 60), (245, 160, 20), (145, 30, 180), (0, 150, 150))
@@ -84,16 +86,16 @@ class ShapeScenes:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         unknown = [name for name in self.classes if name not in OUTLINES]
         if unknown or not self.classes:
-            raise ValueError(f'classes={self.classes} of generated shapes: choose from {", ".join(CLASSES)}.')
+            raise InputError(f'classes={self.classes} of generated shapes: choose from {", ".join(CLASSES)}.')
         if not 1 <= self.min_objects <= self.max_objects:
-            raise ValueError(f'min_objects={self.min_objects}, max_objects={self.max_objects}: need 1 <= min <= max; '
+            raise InputError(f'min_objects={self.min_objects}, max_objects={self.max_objects}: need 1 <= min <= max; '
                              'images without objects are asked for by empty_ratio.')
         if not 0 < self.object_size[0] <= self.object_size[1] <= 1:
-            raise ValueError(f'object_size={self.object_size}: need 0 < smallest <= largest <= 1.')
+            raise InputError(f'object_size={self.object_size}: need 0 < smallest <= largest <= 1.')
         if not 0 <= self.empty_ratio <= 1 or not 0 <= self.min_visible <= 1:
-            raise ValueError(f'empty_ratio={self.empty_ratio} and min_visible={self.min_visible} must be in [0, 1].')
+            raise InputError(f'empty_ratio={self.empty_ratio} and min_visible={self.min_visible} must be in [0, 1].')
         if min(self._size_range) * self.object_size[0] < 6 or self._size_range[0] > self._size_range[1]:
-            raise ValueError(f'image_size={self.image_size} with object_size={self.object_size}: the smallest object '
+            raise InputError(f'image_size={self.image_size} with object_size={self.object_size}: the smallest object '
                              'must be at least 6 pixels wide, and a range goes from low to high.')
 
     @property
@@ -197,7 +199,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _paint(rng: np.random.Generator, window: np.ndarray, mask: np.ndarray) -> None:
-    """Paint one object into ``window`` (float32, h x w x 3) in place, in a colour that stands out from what is there."""
+    """Paint one object into ``window`` (float32, h x w x 3) in a colour that stands out from what was there."""
     behind = np.array(cv2.mean(window)[:3])
     candidates = rng.uniform(0, 255, (8, 3))
     contrast = np.linalg.norm(candidates - behind, axis=1)
@@ -209,5 +211,5 @@ def _paint(rng: np.random.Generator, window: np.ndarray, mask: np.ndarray) -> No
         thickness = 3 if min(mask.shape) > 24 else 2
         inside = cv2.erode(solid, np.ones((thickness,) * 2), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         fill[inside < solid] = colour * 0.4 if colour.mean() > 110 else colour * 0.4 + 150
-    alpha = cv2.GaussianBlur(solid, (3, 3), 0, borderType=cv2.BORDER_CONSTANT) * solid  # soft inwards: the box stays tight
+    alpha = cv2.GaussianBlur(solid, (3, 3), 0, borderType=cv2.BORDER_CONSTANT) * solid  # soft inwards: boxes stay tight
     window += alpha[..., None] * (fill - window)

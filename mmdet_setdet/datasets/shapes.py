@@ -10,6 +10,7 @@ from mmdet.datasets import BaseDetDataset
 from mmengine.fileio import BaseStorageBackend, register_backend
 from pycocotools import mask as coco_mask
 
+from ..errors import InputError
 from ..registry import DATASETS
 from .shape_scenes import CLASSES, PALETTE, PlacedShape, ShapeScenes
 
@@ -63,8 +64,8 @@ class ShapesDataset(BaseDetDataset):
     Every object that is painted is annotated. Neither colour nor texture tells the class. Classes are chosen as
     in any mmdet data set, by ``metainfo=dict(classes=('circle', 'star'))``.
 
-    Evaluate with ``CocoMetric(ann_file=None)`` and ``'instances'`` among the ``meta_keys`` of PackDetInputs: the metric then
-    takes the ground truth from the data samples. Give training and evaluation different seeds.
+    Evaluate with ``CocoMetric(ann_file=None)`` and ``'instances'`` among the ``meta_keys`` of PackDetInputs: the metric
+    then takes the ground truth from the data samples. Give training and evaluation different seeds.
 
     Args:
         num_images (int): Length of the data set.
@@ -79,7 +80,7 @@ class ShapesDataset(BaseDetDataset):
                  object_size: tuple[float, float] = (0.12, 0.6), min_visible: float = 0.35, with_mask: bool = False,
                  **kwargs) -> None:
         if num_images < 1:
-            raise ValueError(f'num_images={num_images}: ShapesDataset needs at least one image.')
+            raise InputError(f'num_images={num_images}: ShapesDataset needs at least one image.')
         self.num_images = num_images
         self.with_mask = with_mask
         self._settings = dict(seed=seed, image_size=image_size, min_objects=min_objects, max_objects=max_objects,

@@ -1,0 +1,5 @@
+"""Pictures of what a model predicts and of how its training went."""
+from .curves import plot_curves, read_scalars
+from .sheet import draw_predictions
+
+__all__ = ['draw_predictions', 'plot_curves', 'read_scalars']
