@@ -1,4 +1,6 @@
 """A detector and a COCO-style data set small enough to train within a test."""
+import importlib.util
+import itertools
 import json
 from pathlib import Path
 
@@ -50,7 +52,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'), logger=dict(type='LoggerHook', interval=1),
     param_scheduler=dict(type='ParamSchedulerHook'), checkpoint=dict(type='CheckpointHook', interval=1),
     sampler_seed=dict(type='DistSamplerSeedHook'), visualization=dict(type='DetVisualizationHook'))
-visualizer = dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
+visualizer = dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=1),
                dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)
@@ -102,3 +104,17 @@ def write_config(folder: Path, root: Path) -> str:
     path = folder / 'tiny.py'
     path.write_text(CONFIG.replace('{root}', str(root)))
     return str(path)
+
+
+def tool(name: str):
+    """The module ``tools/NAME.py``, whose ``main(argv)`` is the command."""
+    path = Path(__file__).parents[1] / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def new_name(_count=itertools.count()) -> str:
+    """An ``experiment_name``: mmengine keeps one logger and visualiser for each, for the life of the process."""
+    return f'tiny_{next(_count)}'

@@ -72,7 +72,9 @@ def _load_or_explain(load):
                         'on the list of harmless names. Nothing of it has been run. If you trust where it comes from, '
                         "save its weights alone elsewhere: torch.save(dict(state_dict=...), 'weights.pth')") from error
                 raise InputError(f'{filename}: not a checkpoint that can be read safely ({error})') from error
-            except (EOFError, RuntimeError) as error:
+            except FileNotFoundError as error:
+                raise InputError(f'{filename}: no such checkpoint file') from error
+            except (EOFError, OSError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and 'zip archive' not in str(error):
                     raise
                 raise InputError(f'{filename}: incomplete or damaged, as after a kill while it was being written or '

@@ -44,5 +44,6 @@ def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> N
 
 def share_cores() -> None:
     """Gives each process of this machine its part of the cores that the machine lets it use."""
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    # Slurm has shared them out already.
+    torch.set_num_threads(max(1, int(os.environ.get('SLURM_CPUS_PER_TASK', cores))))

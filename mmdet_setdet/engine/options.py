@@ -12,7 +12,7 @@ The rule, walking a key such as ``model.backbone.depth`` from the left:
 4. In any other dict (``test_cfg``, ``metainfo``, ``data_prefix``, keyword arguments of a layer) the last part may be
    new, because such dicts are open; a part with more parts behind it must exist, except in ``custom_keys``.
 
-A value that is None in the config is a dict-to-be: what follows it is free.
+A value that is None in the config becomes a dict when an option names something below it.
 """
 import copy
 import difflib
@@ -42,22 +42,29 @@ def merge_options(cfg: Config, options: Optional[dict]) -> None:
     """
     if not options:
         return
+    types = {key: value for key, value in options.items() if key.endswith('.type') and _parent(cfg, key) is not None}
     # Options that set a `type` count when the keys beside it are judged.
-    merged = copy.deepcopy(cfg)
-    known = [key for key in options if _may_exist(cfg, key)]
-    merged.merge_from_dict({key: options[key] for key in known})
+    typed = copy.deepcopy(cfg)
+    typed.merge_from_dict(types)
     for key in options:
-        _check(key, cfg, merged)
+        _check(key, cfg, typed)
+    for key in options:
+        _open_none(cfg, key.split('.'))
     cfg.merge_from_dict(options)
 
 
-def _may_exist(cfg: Config, key: str) -> bool:
+def _parent(cfg: Config, key: str):
     node = cfg
     for part in key.split('.')[:-1]:
         node = _child(node, part)
-        if node is None:
-            return False
-    return isinstance(node, (Config, dict, list, tuple))
+    return node
+
+
+def _open_none(node, parts: List[str]) -> None:
+    for part in parts[:-1]:
+        if isinstance(node, (Config, dict)) and part in node and node[part] is None:
+            node[part] = {}
+        node = _child(node, part)
 
 
 def _child(node, part: str):
