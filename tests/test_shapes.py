@@ -10,7 +10,6 @@ from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.fileio import get
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
@@ -22,7 +21,6 @@ CONFIG = Path(__file__).parent.parent / 'configs' / '_base_' / 'shapes_detection
 
 @pytest.fixture
 def config():
-    init_default_scope('mmdet')
     return Config.fromfile(CONFIG)
 
 
