@@ -9,7 +9,7 @@ import numpy as np
 
 CLASSES = ('circle', 'square', 'star')
 
-CONFIG = '''
+CONFIG = """
 custom_imports = dict(imports=['mmdet_setdet'], allow_failed_imports=False)
 default_scope = 'mmdet'
 classes = ('circle', 'square', 'star')
@@ -59,7 +59,7 @@ randomness = dict(seed=0)
 log_level = 'INFO'
 load_from = None
 resume = False
-'''
+"""
 
 
 def coco_dict(num_images: int = 5, size: int = 64) -> dict:

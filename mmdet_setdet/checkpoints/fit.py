@@ -1,5 +1,5 @@
 """Whether a checkpoint belongs to a model, said before a number is computed with the wrong weights."""
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch.nn as nn
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -44,7 +44,7 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
     raise InputError(f'{name}: {cause} (weights: {"; ".join(parts)}). {advice}')
 
 
-def _class_counts(checkpoint: dict, theirs: dict, ours: dict, shapes: Sequence[str]) -> Optional[tuple]:
+def _class_counts(checkpoint: dict, theirs: dict, ours: dict, shapes: Sequence[str]) -> tuple | None:
     """(classes of the checkpoint, classes of the model) if these explain every differing shape, else None."""
     meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     names = meta.get('classes') or meta.get('CLASSES') or ()

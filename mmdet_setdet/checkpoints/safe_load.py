@@ -1,9 +1,9 @@
 """Checkpoints are read as data, never as programs.
 
 A pickle may call any function while it is read. torch can read one with a list of allowed names instead
-(``weights_only=True``), but mmengine does not hold to it: the maintained fork answers a refused file by reading it again
-with everything allowed (and has ``getattr`` on its list), files from the network are read with everything allowed on
-both stacks, and ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` opens the rest.
+(``weights_only=True``), but mmengine does not hold to it: the maintained fork answers a refused file by reading it
+again with everything allowed (and has ``getattr`` on its list), files from the network are read with everything
+allowed on both stacks, and ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` opens the rest.
 
 Importing this module makes mmengine's ``CheckpointLoader`` strict. All that mmengine and mmdet load passes through it:
 ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')``, ``init_detector`` and ``DetInferencer``, from a file, a
@@ -38,7 +38,8 @@ def _harmless_globals() -> list:
     """What checkpoints hold beside tensors: mmengine's log history (numpy arrays) and DETR's command line."""
     array = np.zeros(1)
     reconstruct, scalar = array.__reduce__()[0], array[0].__reduce__()[0]
-    names = [(_history_statistic, 'builtins.getattr'), HistoryBuffer, argparse.Namespace, np.ndarray, np.dtype, reconstruct, scalar]
+    names = [HistoryBuffer, (_history_statistic, 'builtins.getattr'), argparse.Namespace]
+    names += [np.ndarray, np.dtype, reconstruct, scalar]
     # The same two functions under the name that the other major version of numpy writes.
     for function in (reconstruct, scalar):
         names += [(function, f'{package}.multiarray.{function.__name__}') for package in ('numpy.core', 'numpy._core')]

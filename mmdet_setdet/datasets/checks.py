@@ -4,8 +4,8 @@ Annotations are checked on the parsed file that mmdet's dataset holds anyway, in
 """
 import json
 import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, List, Tuple
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
@@ -68,7 +68,7 @@ def check_annotations(coco: dict, file: str) -> None:
                   'have no area', file)
 
 
-def _with_fields(entries: List[dict], what: str, fields: Tuple[str, ...], file: str) -> List[dict]:
+def _with_fields(entries: list[dict], what: str, fields: tuple[str, ...], file: str) -> list[dict]:
     for i, entry in enumerate(entries):
         for field in fields:
             if field not in entry:
@@ -80,7 +80,7 @@ def _is_box(box) -> bool:
     return isinstance(box, (list, tuple)) and len(box) == 4 and all(isinstance(v, (int, float)) for v in box)
 
 
-def _warn_dropped(annotations: List[dict], dropped: np.ndarray, what: str, file: str) -> None:
+def _warn_dropped(annotations: list[dict], dropped: np.ndarray, what: str, file: str) -> None:
     if dropped.any():
         example = annotations[int(np.argmax(dropped))]
         print_log(f'{file}: {int(dropped.sum())} of {len(annotations)} boxes {what} and are left out, for example '
@@ -183,7 +183,8 @@ def check_whole(path: str) -> None:
             with Image.open(path) as image:
                 image.load()
         except OSError as error:
-            raise InputError(f'{path}: cut short ({error}); fetch it again, or take it out of the annotations') from error
+            raise InputError(f'{path}: cut short ({error}); fetch it again, or take it out of the annotations'
+                             ) from error
 
 
 def leaves(dataset) -> Iterator:
@@ -226,7 +227,7 @@ def check_classes(model: dict, dataset, config: str) -> None:
                          + ' '.join(f'{key}={len(classes)}' for key, _ in wrong))
 
 
-def _class_counts(node, path: str) -> Iterator[Tuple[str, int]]:
+def _class_counts(node, path: str) -> Iterator[tuple[str, int]]:
     """(key, num_classes) of the heads; a backbone's classes and a proposal network's one class are not the data's."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for key, value in items:

@@ -2,8 +2,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Optional, Sequence
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
@@ -51,7 +51,7 @@ def build_runner(cfg: Config) -> Runner:
     return RUNNERS.build(cfg)
 
 
-def run(main: Callable, argv: Optional[Sequence[str]] = None) -> None:
+def run(main: Callable, argv: Sequence[str] | None = None) -> None:
     """Calls ``main(argv)`` as a program: an InputError is printed as one line, without a traceback."""
     try:
         main(argv)

@@ -1,5 +1,5 @@
 """``--eval NAME ...``: asking a config's evaluator for one kind of result by name."""
-from typing import List, Sequence
+from collections.abc import Sequence
 
 from mmengine.config import ConfigDict
 
@@ -11,7 +11,7 @@ _RESULTS = {'bbox': ('CocoMetric', 'metric', 'bbox'), 'segm': ('CocoMetric', 'me
 RESULTS = tuple(_RESULTS)
 
 
-def _metrics(evaluator) -> List[dict]:
+def _metrics(evaluator) -> list[dict]:
     """The metrics of an evaluator config: one dict, a list of them, or ``dict(type='Evaluator', metrics=...)``."""
     if isinstance(evaluator, dict) and 'metrics' in evaluator:
         evaluator = evaluator['metrics']
@@ -33,7 +33,7 @@ def _has_masks(node) -> bool:
                or _has_masks(value) for key, value in node.items())
 
 
-def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) -> List[dict]:
+def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) -> list[dict]:
     """The evaluator config that computes exactly the results asked for.
 
     Args:

@@ -17,7 +17,7 @@ A value that is None in the config becomes a dict when an option names something
 import copy
 import difflib
 import inspect
-from typing import Iterable, Iterator, List, Optional
+from collections.abc import Iterable, Iterator
 
 import mmdet.registry
 from mmengine.config import Config
@@ -34,7 +34,7 @@ BUILDERS = ('type', '_scope_', '_delete_', 'priority', 'constructor', 'paramwise
             'init_cfg', 'data_preprocessor')
 
 
-def merge_options(cfg: Config, options: Optional[dict]) -> None:
+def merge_options(cfg: Config, options: dict | None) -> None:
     """Merges ``options`` (``{'model.backbone.depth': 18}``) into ``cfg`` in place.
 
     Raises:
@@ -60,7 +60,7 @@ def _parent(cfg: Config, key: str):
     return node
 
 
-def _open_none(node, parts: List[str]) -> None:
+def _open_none(node, parts: list[str]) -> None:
     for part in parts[:-1]:
         if isinstance(node, (Config, dict)) and part in node and node[part] is None:
             node[part] = {}
@@ -98,7 +98,7 @@ def _check(key: str, cfg: Config, merged: Config) -> None:
         typed = _child(typed, part)
 
 
-def _accepted(path: List[str], node, typed) -> Optional[Iterable[str]]:
+def _accepted(path: list[str], node, typed) -> Iterable[str] | None:
     """The keys that may be added to the dict at ``path``; None if any."""
     if not path:
         return (*inspect.signature(Runner.__init__).parameters, *TOP)
@@ -127,7 +127,7 @@ def _registered(name: str) -> Iterator[type]:
                 yield found
 
 
-def _arguments(cls) -> Optional[List[str]]:
+def _arguments(cls) -> list[str] | None:
     """Names of the arguments of a class or function; None if it takes any."""
     names = []
     chain = [base.__dict__['__init__'] for base in cls.__mro__[:-1] if '__init__' in base.__dict__] \
@@ -142,7 +142,7 @@ def _arguments(cls) -> Optional[List[str]]:
     return None
 
 
-def _refuse(key: str, path: List[str], part: str, rest: List[str], names: List[str], typed) -> None:
+def _refuse(key: str, path: list[str], part: str, rest: list[str], names: list[str], typed) -> None:
     nearest = difflib.get_close_matches(part, [name for name in names if name not in ('self', 'type')], 1, 0.5)
     owner = '.'.join(path) or 'the config'
     kind = typed.get('type') if path and isinstance(typed, dict) else None

@@ -4,14 +4,13 @@ import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import Optional
 
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 
 
-def find_checkpoint(work_dir: str) -> Optional[str]:
+def find_checkpoint(work_dir: str) -> str | None:
     """The newest complete checkpoint that training left in ``work_dir``, None if there is none.
 
     A file that was being written when the run was killed is passed over with a warning. Whether a file is complete is

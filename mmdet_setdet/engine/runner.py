@@ -1,5 +1,5 @@
 """The runner of this package's tools and configs: mmengine's, made to say what is wrong and to work without a GPU."""
-from typing import Callable, Dict, Optional, Union
+from collections.abc import Callable
 
 import torch.nn as nn
 from mmengine.device import get_device
@@ -24,12 +24,12 @@ class CheckingRunner(Runner):
 
     - Annotations, classes, image files and checkpoints are checked where they are read
       (:class:`~mmdet_setdet.errors.InputError`).
-    - ``resume='auto'`` (or ``resume=True`` without ``load_from``) takes the newest complete checkpoint in ``work_dir`` and
-      goes on in mid-epoch; if there is none yet, training starts as the config says, ``load_from`` included.
+    - ``resume='auto'`` (or ``resume=True`` without ``load_from``) takes the newest complete checkpoint in ``work_dir``
+      and goes on in mid-epoch; if there is none yet, training starts as the config says, ``load_from`` included.
     - Without an accelerator the processes of a launcher talk over gloo and share the cores.
     """
 
-    def setup_env(self, env_cfg: Dict) -> None:
+    def setup_env(self, env_cfg: dict) -> None:
         on_cpu = self.distributed and get_device() == 'cpu'
         if on_cpu and not is_distributed():
             options = env_cfg.get('dist_cfg') or {}
@@ -38,7 +38,7 @@ class CheckingRunner(Runner):
         if on_cpu:
             share_cores()
 
-    def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
             # mmengine names a CUDA device; on CPU there must be none.
             model_wrapper_cfg = {
@@ -48,22 +48,22 @@ class CheckingRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod
-    def build_dataloader(dataloader: Union[DataLoader, Dict], *args, **kwargs) -> DataLoader:
+    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         with checked_annotations():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
         return loader
 
-    def build_train_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
             loop = {**loop, 'type': 'ResumableEpochLoop'}
             loop.pop('by_epoch', None)
         return self._check_loop(super().build_train_loop(loop))
 
-    def build_val_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return self._check_loop(super().build_val_loop(loop))
 
-    def build_test_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return self._check_loop(super().build_test_loop(loop))
 
     def _check_loop(self, loop: BaseLoop) -> BaseLoop:
@@ -78,7 +78,7 @@ class CheckingRunner(Runner):
                              f'No checkpoint to resume from in {self.work_dir}: training starts at the beginning')
         super().load_or_resume()
 
-    def load_checkpoint(self, filename: str, map_location: Union[str, Callable] = 'cpu', *args, **kwargs) -> dict:
+    def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs) -> dict:
         checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)
