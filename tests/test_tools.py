@@ -73,7 +73,8 @@ def test_train_arguments_that_cannot_be_met(trained):
 
 def test_program_ends_with_one_line(trained):
     command = [sys.executable, TOOLS / 'train.py', trained[0], '--cfg-options', 'modle.backbone.depth=50']
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(TOOLS.parent)})
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(TOOLS.parent)})
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith('error: --cfg-options modle.backbone.depth: the config takes no')
     assert 'Traceback' not in result.stderr

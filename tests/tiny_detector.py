@@ -70,8 +70,8 @@ def coco_dict(num_images: int = 5, size: int = 64) -> dict:
         for _ in range(1 + image % 3):
             w, h = random.integers(16, 33, 2).tolist()
             x, y = random.integers(0, size - 33, 2).tolist()
-            annotations.append(dict(id=len(annotations) + 1, image_id=image + 1, bbox=[x, y, w, h], area=w * h, iscrowd=0,
-                                    category_id=(3, 5, 9)[len(annotations) % 3]))
+            annotations.append(dict(id=len(annotations) + 1, image_id=image + 1, bbox=[x, y, w, h], area=w * h,
+                                    iscrowd=0, category_id=(3, 5, 9)[len(annotations) % 3]))
     return dict(
         images=[dict(id=i + 1, file_name=f'{i + 1}.jpg', width=size, height=size) for i in range(num_images)],
         annotations=annotations,
@@ -115,6 +115,9 @@ def tool(name: str):
     return module
 
 
-def new_name(_count=itertools.count()) -> str:
+_COUNT = itertools.count()
+
+
+def new_name() -> str:
     """An ``experiment_name``: mmengine keeps one logger and visualiser for each, for the life of the process."""
-    return f'tiny_{next(_count)}'
+    return f'tiny_{next(_COUNT)}'

@@ -1,0 +1,97 @@
+"""Two gloo processes against one: the same weights after training, the same metrics."""
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import small_model_cfg
+from distributed_worker import main as run_here
+from mmdet.apis import init_detector
+from mmengine.config import Config
+from tiny_detector import coco_dict, write_annotations, write_config, write_dataset
+
+# float32 on CPU: one process adds the gradients of two images in another order than two processes do.
+TOLERANCE = 1e-6
+
+
+def dn_detr_config(folder: Path, counts: tuple) -> str:
+    """Five SGD steps of a small DN-DETR on two images of one size with ``counts`` objects; no dropout, no noise."""
+    write_dataset(folder / 'data', 2)
+    coco = coco_dict(6)
+    objects = coco['annotations']
+    coco['images'] = coco['images'][:2]
+    for annotation, image in zip(objects, [i + 1 for i, count in enumerate(counts) for _ in range(count)]):
+        annotation['image_id'] = image
+    coco['annotations'] = objects[:sum(counts)]
+    write_annotations(folder / 'data', coco)
+    cfg = Config.fromfile(write_config(folder, folder / 'data'))
+    width = dict(embed_dims=32)
+    layer = {'self_attn_cfg': width, 'ffn_cfg': dict(width, feedforward_channels=64)}
+    cfg.model = small_model_cfg(
+        'dn_detr_r50_50e.py', **{
+            'backbone.base_channels': 8, 'neck.in_channels': [64], 'neck.out_channels': 32, 'encoder.layer_cfg': layer,
+            'decoder.layer_cfg': dict(layer, cross_attn_cfg=width), 'positional_encoding.num_feats': 16,
+            'bbox_head.num_classes': 3, 'bbox_head.embed_dims': 32, 'denoising.label_noise_scale': 0.,
+            'denoising.box_noise_scale': 0.})
+    cfg.merge_from_dict({
+        'train_cfg.max_epochs': 5, 'train_dataloader.sampler.shuffle': False, 'optim_wrapper.optimizer.lr': 0.01,
+        'optim_wrapper.clip_grad': dict(max_norm=0.1)})
+    path = folder / f'dn_detr_{"_".join(map(str, counts))}.py'
+    cfg.dump(str(path))
+    # The same batch of two images, in one process or one for each.
+    path.write_text(f'{path.read_text()}\nimport os\n'
+                    "train_dataloader['batch_size'] = 2 // int(os.environ.get('WORLD_SIZE', '1'))\ndel os\n")
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def outcome(tmp_path_factory):
+    """(results of one process, results of each of two processes, the two configs that were trained)."""
+    folder = tmp_path_factory.mktemp('distributed')
+    configs = [dn_detr_config(folder / name, counts) for name, counts in (('equal', (2, 2)), ('empty', (3, 0)))]
+    write_dataset(folder / 'tested' / 'data', 5)
+    tested = write_config(folder / 'tested', folder / 'tested' / 'data')
+    checkpoint = str(folder / 'random.pth')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=init_detector(tested, device='cpu').state_dict()), checkpoint)
+    arguments = [*configs, tested, checkpoint]
+    for name in ('one', 'two'):
+        (folder / name).mkdir()
+    one = run_here('none', str(folder / 'one'), *arguments)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    here = Path(__file__).parent
+    result = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
+         here / 'distributed_worker.py', 'pytorch', folder / 'two', *arguments],
+        capture_output=True, text=True, timeout=300, cwd=folder,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': f'{here.parent}:{here}'})
+    assert result.returncode == 0, '\n'.join(line for line in result.stderr.splitlines() if '[rank' in line)
+    return one, [torch.load(folder / 'two' / f'{rank}.pt', weights_only=False) for rank in range(2)], configs
+
+
+@pytest.mark.parametrize('case', [0, 1], ids=['as many objects in each', 'no object in one'])
+def test_two_processes_train_like_one(outcome, case):
+    one, (first, second), configs = outcome
+    config = configs[case]
+    moved = 0.
+    start = torch.load(Path(config).parents[1] / 'one' / Path(config).stem / 'epoch_1.pth', weights_only=False)
+    for name, expected in one[config].items():
+        assert torch.equal(first[config][name], second[config][name]), name
+        torch.testing.assert_close(first[config][name], expected, rtol=0, atol=TOLERANCE, msg=name)
+        moved = max(moved, (expected - start['state_dict'][name]).abs().max().item())
+    # The comparison is worth something: training went a long way in comparison with the tolerance.
+    assert moved > 100 * TOLERANCE
+
+
+def test_evaluation_is_the_same_to_the_last_digit(outcome):
+    one, (first, _), _ = outcome
+    assert first['metrics'] == one['metrics'] and len(first['metrics']) == 6
+
+
+def test_cores_are_shared(outcome):
+    assert outcome[1][0]['threads'] == max(1, len(os.sched_getaffinity(0)) // 2)
