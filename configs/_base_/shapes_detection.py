@@ -22,7 +22,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, num_images=20000, seed=0, image_size=image_size, pipeline=train_pipeline))
+    dataset=dict(type=dataset_type, num_images=4000, seed=0, image_size=image_size, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=16,
     num_workers=1,
