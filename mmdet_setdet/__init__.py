@@ -2,7 +2,14 @@
 
 Importing the package registers everything it has, so it is the target of ``custom_imports`` in a config.
 """
-from . import datasets, engine, models  # noqa: F401
+from .compat import check_stack
 from .version import __version__
+
+check_stack()  # before anything of the stack is imported, for its errors say less
+
+from . import datasets, engine, models  # noqa: E402, F401
+from .config_names import register_with_mmengine  # noqa: E402
+
+register_with_mmengine()
 
 __all__ = ['__version__']
