@@ -49,4 +49,5 @@ class Plan:
 
     def sum_by_layer(self, values: Tensor) -> Tensor:
         """Adds up one value a pair, (P, ), within each decoder layer: (L, )."""
-        return values.new_zeros(self.num_layers).index_add(0, self.layer, values)
+        # Without any pair mmdet's losses answer with a single zero, of no dimension.
+        return values.new_zeros(self.num_layers).index_add(0, self.layer, values.expand(len(self.layer)))
