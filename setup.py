@@ -56,7 +56,7 @@ setup(
     # torch, mmengine, mmcv and mmdet are the user's choice, checked at import: naming them here would let pip replace a
     # working CUDA or CPU build. The extras name the two stacks that are tested.
     install_requires=['numpy', 'packaging', 'pycocotools', 'scipy'],
-    extras_require={'fork': requirements('default'), 'upstream': requirements('upstream'), 'torch': requirements('torch')},
+    extras_require={'fork': requirements('default'), 'upstream': requirements('upstream')},
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )

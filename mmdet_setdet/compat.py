@@ -117,7 +117,7 @@ def _check_ops(need: Need) -> None:
     """That mmcv's compiled ops are there and load against this torch."""
     version = importlib.metadata.version(need.distribution)
     folders = importlib.util.find_spec('mmcv').submodule_search_locations
-    if not any(Path(folder).glob('_ext*') for folder in folders):
+    if not any(ops for folder in folders for ops in Path(folder).glob('_ext*')):
         raise ImportError(f'mmdet_setdet found {need.distribution} {version} without its compiled ops, but works with '
                           f'{need.accepted} built with them: `{need.command}` (compiles for minutes); {EVERYTHING}.')
     try:

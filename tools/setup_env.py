@@ -40,7 +40,7 @@ from setup_plan import (
 SECONDS_BETWEEN_LINES = 15
 # Settings of the caller's shell that would send packages elsewhere than into the environment.
 FOREIGN_SETTINGS = ('PYTHONPATH', 'PYTHONHOME', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_ROOT')
-IMPORTS = 'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.datasets, mmdet.evaluation, mmdet.visualization'
+IMPORTS = 'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.datasets, mmdet.visualization'
 
 
 class SetupError(Exception):
@@ -48,12 +48,11 @@ class SetupError(Exception):
 
 
 def say(text: str) -> None:
+    """Print at once, also into a pipe."""
     print(text, flush=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The machine
-# ---------------------------------------------------------------------------------------------------------------------
+# What the machine has
 def output_of(*command: str) -> str:
     """Standard output of a command; '' when it is missing or fails."""
     try:
@@ -88,17 +87,19 @@ def use_supported_python() -> None:
         other = shutil.which(f'python3.{minor}')
         if other and output_of(other, '-c', 'import ensurepip, venv; print(1)'):
             os.execv(other, [other, str(Path(__file__).resolve())] + sys.argv[1:])
-    raise SetupError('python3 is {}.{}, but torch needs 3.{} to 3.{}: install one of these (python3.{}, say) or name it with '
-                     '`make PYTHON=/path/to/python3 ...`.'.format(*sys.version_info[:2], first[1], last[1], last[1]))
+    raise SetupError('python3 is {}.{}, but torch needs 3.{} to 3.{}: install one of these or name '
+                     'it with `make PYTHON=/path/to/python3 ...`.'.format(*sys.version_info[:2], first[1], last[1]))
 
 
 def require_venv() -> None:
+    """Name the package without which Debian's python3 makes no virtual environments."""
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        raise SetupError('{} cannot make virtual environments: `apt install python3-venv` (or python{}.{}-venv).'.format(
-            sys.executable, *sys.version_info[:2])) from None
+        version = '{}.{}'.format(*sys.version_info[:2])
+        raise SetupError(f'{sys.executable} cannot make virtual environments: `apt install python3-venv` (or '
+                         f'python{version}-venv).') from None
 
 
 def require_compiler(python: str) -> None:
@@ -111,8 +112,9 @@ def require_compiler(python: str) -> None:
     if not os.path.exists(os.path.join(include, 'Python.h')):
         missing.append(('Python.h (looked in ' + include + ')', 'python3-dev'))
     if missing:
-        raise SetupError('mmcv is compiled here, which needs ' + ' and '.join(what for what, _ in missing) + ': `apt install '
-                         + ' '.join(package for _, package in missing) + '`.')
+        what, packages = zip(*missing)
+        need, command = ' and '.join(what), ' '.join(packages)
+        raise SetupError(f'mmcv is compiled here, which needs {need}: `apt install {command}`.')
 
 
 def compile_jobs() -> int:
@@ -130,14 +132,11 @@ def wheel_cache(venv: Path) -> Path:
         with tempfile.TemporaryFile(dir=str(folder)):
             return folder
     except OSError as error:
-        say('    cannot write {} ({}): the mmcv wheel is kept in {} instead'.format(folder, error.strerror, venv / 'wheels'))
+        say(f'    cannot write {folder} ({error.strerror}): the mmcv wheel is kept in {venv / "wheels"} instead')
         (venv / 'wheels').mkdir(exist_ok=True)
         return venv / 'wheels'
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Running
-# ---------------------------------------------------------------------------------------------------------------------
 class Progress:
     """What a running command is at: rewritten in place on a terminal, else a line every 15 seconds."""
 
@@ -213,6 +212,7 @@ class Setup:
         self.log = venv / 'setup.log'
         self.constraints = venv / 'constraints.txt'
         self.mmcv = next(line for line in requirement_lines(stack) if re.match(r'(onedl-)?mmcv==', line))
+        self.wheel_pattern = self.mmcv.replace('-', '_').replace('==', '-') + '-*.whl'
 
     def command(self, command: list, failure: str, **env: str) -> None:
         """Run a command or raise with the end of its log."""
@@ -229,14 +229,13 @@ class Setup:
     def install(self, *args: str) -> None:
         """``pip install`` under the constraint of the torch that is installed."""
         constraint = ['-c', str(self.constraints)] if self.constraints.exists() else []
-        self.pip('install', *constraint, *args, failure='pip could not install the above. Without a network? Behind a '
-                 'proxy or a package mirror? Configure pip for it (`pip config`, PIP_* variables) and run again: what is '
-                 'done stays done.')
+        self.pip('install', *constraint, *args, failure='pip could not install the above. Without a network, behind a '
+                 'proxy or a package mirror? Configure pip for it (`pip config`, PIP_* variables) and run again.')
 
     def installed(self, *names: str) -> dict:
         """Versions of the distributions that the environment holds, by name."""
-        code = ('import importlib.metadata as m, json, sys; found = {d.metadata["Name"]: d.version for d in m.distributions()}; '
-                'print(json.dumps({n: found[n] for n in sys.argv[1:] if n in found}))')
+        code = ('import importlib.metadata as m, json, sys; found = {d.metadata["Name"]: d.version for d in '
+                'm.distributions()}; print(json.dumps({n: found[n] for n in sys.argv[1:] if n in found}))')
         return json.loads(output_of(self.python, '-c', code, *names) or '{}')
 
     def make_venv(self) -> None:
@@ -254,15 +253,20 @@ class Setup:
 
     def remove_other_stack(self) -> None:
         """Two stacks write the same files, so the other one goes first."""
-        others = [line.partition('==')[0] for other in STACKS if other != self.stack for line in requirement_lines(other)]
-        found = self.installed(*others)
+        mine = requirement_lines(self.stack)
+        others = [line for other in STACKS if other != self.stack for line in requirement_lines(other)]
+        found = self.installed(*(line.partition('==')[0] for line in others))
         if found:
             say('      removing the other stack from this environment: ' + ', '.join(found))
-            self.pip('uninstall', '-y', *others, *(line.partition('==')[0] for line in requirement_lines(self.stack)),
+            self.pip('uninstall', '-y', *(line.partition('==')[0] for line in others + mine),
                      failure=f'delete {self.venv} and run again.')
 
     def install_torch(self, gpu: str) -> tuple:
-        """Install torch and pin it for every later call of pip; returns its version and its CUDA release ('' for CPU)."""
+        """Install torch and pin it for every later call of pip.
+
+        Returns:
+            tuple[str, str]: Its version and its CUDA release ('' for a CPU build).
+        """
         pin, = requirement_lines('torch')
         found = self.installed('torch').get('torch', '')
         if found.partition('+')[0] != pin.partition('==')[2] or (gpu and found.endswith('+cpu')):
@@ -274,38 +278,39 @@ class Setup:
                     break
             else:
                 raise SetupError(f'pip finds no {pin} for this Python; the log is {self.log}')
-        version, cuda = json.loads(output_of(
-            self.python, '-c', 'import json, torch; print(json.dumps([torch.__version__, torch.version.cuda]))') or '["", null]')
+        code = 'import json, torch; print(json.dumps([torch.__version__, torch.version.cuda]))'
+        version, cuda = json.loads(output_of(self.python, '-c', code) or '["", null]')
         if not version:
-            raise SetupError(f'torch is installed in {self.venv} but does not import: delete that folder and run again.')
+            raise SetupError(f'the torch in {self.venv} does not import: delete that folder and run again.')
         self.constraints.write_text('torch=={}\n'.format(self.installed('torch')['torch']))
         return version, cuda or ''
 
-    def install_mmcv(self, torch_version: str, ops: str) -> None:
+    def install_mmcv(self, torch_version: str, ops: str, cache: Path) -> None:
         """Install mmcv from the cache, or compile it into the cache first."""
         python_tag = 'cp{}{}'.format(*sys.version_info[:2])
-        folder = wheel_cache(self.venv) / wheel_key(torch_version, python_tag, ops, platform.system().lower() + '_' + platform.machine())
-        pattern = self.mmcv.replace('-', '_').replace('==', '-') + '-*.whl'
-        for wheel in folder.glob(pattern):
+        machine = f'{platform.system().lower()}_{platform.machine()}'
+        folder = cache / wheel_key(torch_version, python_tag, ops, machine)
+        for wheel in folder.glob(self.wheel_pattern):
             say(f'[5/6] {self.mmcv} from {wheel}')
             self.install('--no-deps', '--force-reinstall', str(wheel))
             if output_of(self.python, '-c', 'import mmcv.ops; print(1)'):
                 return
             say('      that wheel does not load here (another C library?): building it again')
-            wheel.unlink()
         require_compiler(self.python)
         jobs = compile_jobs()
         say('[5/6] {}: compiling its {} ops, {} at a time (about 6 minutes on 2 cores, once for each torch)'.format(
             self.mmcv, 'CUDA' if ops != 'cpu' else 'CPU', jobs))
         # mmcv compiles for CUDA whenever torch sees a GPU: hide the GPU where the compiler for it is missing.
         cuda = {'FORCE_CUDA': '1'} if ops != 'cpu' else {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
+        # Python's own flags ask for debug symbols, which take a quarter of the time and nearly all of the space.
+        flags = {name: f'{os.environ.get(name, "")} -g0' for name in ('CFLAGS', 'CXXFLAGS')}
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=str(folder)) as building:
             # pip's own cache does not know of torch, so a wheel from it may belong to another one.
-            self.command([self.python, '-m', 'pip', 'wheel', '-v', '--no-deps', '--no-build-isolation', '--no-cache-dir',
-                          '--no-binary', self.mmcv.partition('==')[0], '-w', building, self.mmcv],
-                         'mmcv did not compile. Out of memory? Try again on a quieter machine: what is done stays done.',
-                         MMCV_WITH_OPS='1', MAX_JOBS=str(jobs), **cuda)
+            self.command([self.python, '-m', 'pip', 'wheel', '-v', '--no-deps', '--no-build-isolation',
+                          '--no-cache-dir', '--no-binary', self.mmcv.partition('==')[0], '-w', building, self.mmcv],
+                         'mmcv did not compile. Out of memory? Run again with fewer programs beside it.',
+                         MMCV_WITH_OPS='1', MAX_JOBS=str(jobs), **flags, **cuda)
             built, = Path(building).glob('*.whl')
             wheel = folder / built.name
             os.replace(str(built), str(wheel))  # within one folder: another run sees all of it or nothing
@@ -314,11 +319,12 @@ class Setup:
     def run(self) -> None:
         started = time.monotonic()
         self.make_venv()
-        if not any((wheel_cache(self.venv)).glob('*/' + self.mmcv.replace('-', '_').replace('==', '-') + '-*.whl')):
+        cache = wheel_cache(self.venv)
+        if not any(cache.glob('*/' + self.wheel_pattern)):
             require_compiler(self.python)
         self.remove_other_stack()
         say('[2/6] build tools and dependencies')
-        self.install('--no-deps', *(arg for name in ('build', 'common', 'dev') for arg in ('-r', str(REQUIREMENTS / (name + '.txt')))))
+        self.install('--no-deps', *(f'-r{REQUIREMENTS / name}.txt' for name in ('build', 'common', 'dev')))
         gpu = find_gpu()
         version, cuda = self.install_torch(gpu)
         ops, lost = choose_ops(gpu, find_nvcc(), cuda)
@@ -326,25 +332,27 @@ class Setup:
             say('NOTE: ' + lost)
         rest = [line for line in requirement_lines(self.stack) if line != self.mmcv]
         say(f'[4/6] {", ".join(rest)} and this package')
-        # --no-deps, since the forks ask for opencv-python, which needs display libraries; --no-build-isolation, since an
-        # isolated build fetches a second set of build tools.
+        # --no-deps, since the forks ask for opencv-python, which needs display libraries; --no-build-isolation, since
+        # an isolated build fetches a second set of build tools.
         self.install('--no-deps', '--no-build-isolation', *rest)
         self.install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
-        self.install_mmcv(version, ops)
+        self.install_mmcv(version, ops, cache)
         say('[6/6] checking')
-        self.command([self.python, '-c', IMPORTS], f'The environment does not import: delete {self.venv} and run again.')
-        say(f'{self.venv} is ready: torch {version}, the {self.stack} stack; took {duration(time.monotonic() - started)}')
+        self.command([self.python, '-c', IMPORTS], f'This does not import: delete {self.venv} and run again.')
+        took = duration(time.monotonic() - started)
+        say(f'{self.venv} is ready: torch {version}, the {self.stack} stack; took {took}')
 
 
 def settle_environment(venv: Path) -> None:
     """Settings for every command of ours: into the environment, with the environment's tools, without questions."""
     for name in FOREIGN_SETTINGS:
         os.environ.pop(name, None)
-    os.environ.update(PIP_USER='0', PIP_NO_INPUT='1', PIP_DISABLE_PIP_VERSION_CHECK='1', PYTHONNOUSERSITE='1', PYTHONUNBUFFERED='1',
-                      PATH=str(venv / 'bin') + os.pathsep + os.environ.get('PATH', os.defpath))
+    os.environ.update(PIP_USER='0', PIP_NO_INPUT='1', PIP_DISABLE_PIP_VERSION_CHECK='1', PYTHONNOUSERSITE='1',
+                      PYTHONUNBUFFERED='1', PATH=str(venv / 'bin') + os.pathsep + os.environ.get('PATH', os.defpath))
 
 
 def main() -> int:
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--venv', type=Path, default=ROOT / '.venv', help='folder of the environment')
     parser.add_argument('--stack', choices=STACKS, default='default', help='which mmengine, mmcv and mmdet')
@@ -354,7 +362,8 @@ def main() -> int:
     stamp = venv / 'setup.stamp'
 
     def is_ready() -> bool:
-        return stamp.exists() and stamp.read_text() == environment_digest(args.stack, venv) and (venv / 'bin' / 'python').exists()
+        is_made = stamp.exists() and (venv / 'bin' / 'python').exists()
+        return is_made and stamp.read_text() == environment_digest(args.stack, venv)
 
     if is_ready() and not args.force:
         return 0

@@ -27,7 +27,8 @@ def torch_attempts(pin: str, has_gpu: bool) -> list:
     if has_gpu:
         return [('the plain package', ['torch===' + version]), ('whatever build pip finds', [pin])]
     return [('a CPU build from where pip is configured to look', [cpu]),
-            ("a CPU build from PyTorch's own index", [cpu, '--extra-index-url', CPU_INDEX, '--timeout', '15', '--retries', '1']),
+            ("a CPU build from PyTorch's own index",
+             [cpu, '--extra-index-url', CPU_INDEX, '--timeout', '15', '--retries', '1']),
             ('the plain package: no CPU build was found, so several GB of CUDA packages may follow', [pin])]
 
 
@@ -50,9 +51,9 @@ def choose_ops(gpu: str, nvcc: str, torch_cuda: str) -> tuple:
         return 'cu' + nvcc.replace('.', '') + '-sm' + gpu.replace('.', ''), ''
     reason = 'no CUDA compiler (nvcc)' if not nvcc else 'nvcc is of CUDA ' + nvcc
     return 'cpu', (
-        'there is an NVIDIA GPU, but ' + reason + ' while torch is built with CUDA ' + torch_cuda + ': mmcv gets CPU ops '
-        "only. Training and inference run on the GPU, but mmcv's own ops do not: NMS, RoIAlign, deformable convolution "
-        '(so RetinaNet, Mask R-CNN, OTA) and its multi-scale deformable attention. DETR and DN-DETR need none of them. '
+        'there is an NVIDIA GPU, but ' + reason + ' while torch is built with CUDA ' + torch_cuda + ': mmcv gets CPU '
+        "ops only. Training and inference run on the GPU, but mmcv's own ops do not: NMS, RoIAlign, deformable "
+        'convolution (so RetinaNet, Mask R-CNN, OTA) and its multi-scale deformable attention. DETR and DN-DETR need none of them. '
         'To have them, install the CUDA ' + torch_cuda + ' toolkit and run `make env FORCE=1`.')
 
 
