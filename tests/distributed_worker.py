@@ -1,6 +1,6 @@
 """One of the processes of test_distributed.py: trains and tests with the tools, and saves what came out.
 
-Arguments: a launcher, a folder for the results, then the configs to train and last the one to test, with its checkpoint.
+Arguments: a launcher, a folder for the results, the configs to train, and last the one to test with its checkpoint.
 """
 import sys
 from pathlib import Path
