@@ -53,7 +53,8 @@ def choose_ops(gpu: str, nvcc: str, torch_cuda: str) -> tuple:
     return 'cpu', (
         'there is an NVIDIA GPU, but ' + reason + ' while torch is built with CUDA ' + torch_cuda + ': mmcv gets CPU '
         "ops only. Training and inference run on the GPU, but mmcv's own ops do not: NMS, RoIAlign, deformable "
-        'convolution (so RetinaNet, Mask R-CNN, OTA) and its multi-scale deformable attention. DETR and DN-DETR need none of them. '
+        'convolution (so RetinaNet, Mask R-CNN, OTA) and its multi-scale deformable attention. DETR and DN-DETR need '
+        'none of them. '
         'To have them, install the CUDA ' + torch_cuda + ' toolkit and run `make env FORCE=1`.')
 
 
