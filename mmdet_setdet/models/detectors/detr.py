@@ -56,14 +56,6 @@ class DETR(DetectionTransformer):
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
 
-    def init_weights(self) -> None:
-        """Xavier initialisation of encoder and decoder, as in the authors' code."""
-        super().init_weights()
-        for module in (self.encoder, self.decoder):
-            for parameter in module.parameters():
-                if parameter.dim() > 1:
-                    nn.init.xavier_uniform_(parameter)
-
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
         """Losses of a batch of images (B, 3, H, W) and their data samples."""
         gts = GroundTruths.from_samples(batch_data_samples)

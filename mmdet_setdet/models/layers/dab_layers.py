@@ -1,4 +1,5 @@
 """DAB-DETR's encoder and decoder: queries are anchor boxes that every layer refines (DAB-DETR, section 4)."""
+import math
 from typing import Optional, Tuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import ConditionalAttention
 from .boxes import inverse_sigmoid
-from .detr_layers import Encoder
+from .detr_layers import Encoder, XavierInit
 
 
 class DABDecoderLayer(DABDetrTransformerDecoderLayer):
@@ -21,8 +22,30 @@ class DABDecoderLayer(DABDetrTransformerDecoderLayer):
         self.cross_attn = ConditionalAttention(**self.cross_attn_cfg)
 
 
+@torch.no_grad()
+def start_at_one(scale: MLP) -> None:
+    """Initialises a perceptron that scales something so that at first it changes nothing."""
+    nn.init.zeros_(scale.layers[-1].weight)
+    nn.init.ones_(scale.layers[-1].bias)
+
+
 class DABEncoder(Encoder):
-    """DETR's encoder whose positional encoding is scaled by the content, ``query_scale``, before each layer."""
+    """DETR's encoder whose positional encoding is scaled by the content, ``query_scale``, before each layer.
+
+    Args:
+        unit_scale (bool): That scale starts at 1 instead of at random, for training from scratch.
+        **kwargs: As mmdet's ``DetrTransformerEncoder``.
+    """
+
+    def __init__(self, *args, unit_scale: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.unit_scale = unit_scale
+
+    def init_weights(self) -> None:
+        """Xavier for every matrix, then ``unit_scale``."""
+        super().init_weights()
+        if self.unit_scale:
+            start_at_one(self.query_scale)
 
     def _init_layers(self) -> None:
         super()._init_layers()
@@ -35,19 +58,34 @@ class DABEncoder(Encoder):
         return query
 
 
-class DABDecoder(DABDetrTransformerDecoder):
+class DABDecoder(XavierInit, DABDetrTransformerDecoder):
     """DAB-DETR's decoder with modulated attention and iterative refinement.
 
     Args:
         eps (float): Boxes are kept this far from 0 and 1 before the inverse sigmoid: 1e-3 in the authors' code,
             1e-5 in mmdet's decoder.
+        temperature (float): Of the sine encoding of anchors: neighbouring frequencies differ by its C/4-th root.
+        scale (float): Highest frequency of that encoding: phase between the two sides of an image. Memory has an encoding
+            of its own, ``positional_encoding`` of the detector.
+        local_init (bool): Cross attention starts near its anchor instead of anywhere: position projections of queries and
+            keys start equal, and their product is then largest where the positions agree. Training from scratch takes
+            off sooner by it. Wants ``temperature`` and ``scale`` equal to those of ``positional_encoding``.
         **kwargs: As mmdet's ``DABDetrTransformerDecoder``: ``num_layers``, ``layer_cfg``, ``query_scale_type``,
             ``with_modulated_hw_attn`` (width and height modulate the attention, DAB-DETR equation 6).
     """
 
-    def __init__(self, *args, eps: float = 1e-3, **kwargs) -> None:
+    def __init__(self,
+                 *args,
+                 eps: float = 1e-3,
+                 temperature: float = 10000,
+                 scale: float = 2 * math.pi,
+                 local_init: bool = False,
+                 **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.eps = eps
+        self.temperature = temperature
+        self.scale = scale
+        self.local_init = local_init
 
     def _init_layers(self) -> None:
         super()._init_layers()
@@ -55,6 +93,14 @@ class DABDecoder(DABDetrTransformerDecoder):
         if not self.keep_query_pos:
             for layer in self.layers[1:]:
                 layer.cross_attn.qpos_proj = None
+
+    def init_weights(self) -> None:
+        """Xavier for every matrix, then ``local_init``."""
+        super().init_weights()
+        if self.local_init:
+            start_at_one(self.query_scale)
+            for layer in self.layers:
+                layer.cross_attn.qpos_sine_proj.load_state_dict(layer.cross_attn.kpos_proj.state_dict())
 
     def forward(self,
                 content: Tensor,
@@ -83,7 +129,7 @@ class DABDecoder(DABDetrTransformerDecoder):
         reference = anchors.sigmoid()
         references, states = [reference], []
         for index, layer in enumerate(self.layers):
-            encoding = coordinate_to_encoding(reference, self.embed_dims // 2)
+            encoding = coordinate_to_encoding(reference, self.embed_dims // 2, self.temperature, self.scale)
             content = layer(
                 content,
                 memory,

@@ -5,9 +5,20 @@ from mmcv.cnn import build_norm_layer
 from mmdet.models.layers.transformer import (DetrTransformerDecoder, DetrTransformerDecoderLayer,
                                              DetrTransformerEncoder, DetrTransformerEncoderLayer)
 from mmengine.model import ModuleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention import MultiheadAttention
+
+
+class XavierInit:
+    """Initialises every matrix of a module by Xavier's rule, as the authors of DETR do with encoder and decoder."""
+
+    def init_weights(self) -> None:
+        """By ``init_cfg``, then Xavier."""
+        super().init_weights()
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
 
 
 class EncoderLayer(DetrTransformerEncoderLayer):
@@ -27,7 +38,7 @@ class DecoderLayer(DetrTransformerDecoderLayer):
         self.cross_attn = MultiheadAttention(**self.cross_attn_cfg)
 
 
-class Encoder(DetrTransformerEncoder):
+class Encoder(XavierInit, DetrTransformerEncoder):
     """mmdet's DETR encoder of :class:`EncoderLayer`."""
 
     def _init_layers(self) -> None:
@@ -50,7 +61,7 @@ class Encoder(DetrTransformerEncoder):
         return query
 
 
-class Decoder(DetrTransformerDecoder):
+class Decoder(XavierInit, DetrTransformerDecoder):
     """mmdet's DETR decoder of :class:`DecoderLayer`; returns the normalised states of all layers, (L, B, Q, C)."""
 
     def _init_layers(self) -> None:
