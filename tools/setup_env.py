@@ -227,10 +227,13 @@ class Setup:
         self.command([self.python, '-m', 'pip', *args], failure)
 
     def install(self, *args: str) -> None:
-        """``pip install`` under the constraint of the torch that is installed."""
+        """``pip install`` under the constraint of the torch that is installed.
+
+        Bytecode is left to the first import: most of what is installed is never imported.
+        """
         constraint = ['-c', str(self.constraints)] if self.constraints.exists() else []
-        self.pip('install', *constraint, *args, failure='pip could not install the above. Without a network, behind a '
-                 'proxy or a package mirror? Configure pip for it (`pip config`, PIP_* variables) and run again.')
+        self.pip('install', '--no-compile', *constraint, *args, failure='pip could not install the above. Without a '
+                 'network, behind a proxy or a mirror? Configure pip for it (`pip config`, PIP_* variables) and run again.')
 
     def installed(self, *names: str) -> dict:
         """Versions of the distributions that the environment holds, by name."""
@@ -272,7 +275,7 @@ class Setup:
         if found.partition('+')[0] != pin.partition('==')[2] or (gpu and found.endswith('+cpu')):
             for what, args in torch_attempts(pin, bool(gpu)):
                 say(f'[3/6] {pin}: {what}')
-                command = [self.python, '-m', 'pip', 'install', '-c', str(REQUIREMENTS / 'common.txt'),
+                command = [self.python, '-m', 'pip', 'install', '--no-compile', '-c', str(REQUIREMENTS / 'common.txt'),
                            '-c', str(REQUIREMENTS / 'build.txt'), *args]
                 if watch(command, self.log):
                     break
