@@ -233,7 +233,7 @@ class Setup:
         """
         constraint = ['-c', str(self.constraints)] if self.constraints.exists() else []
         self.pip('install', '--no-compile', *constraint, *args, failure='pip could not install the above. Without a '
-                 'network, behind a proxy or a mirror? Configure pip for it (`pip config`, PIP_* variables) and run again.')
+                 'network, behind a proxy or a mirror? Configure pip (`pip config`, PIP_* variables) and run again.')
 
     def installed(self, *names: str) -> dict:
         """Versions of the distributions that the environment holds, by name."""
