@@ -1,4 +1,4 @@
-"""HungarianAssigner against mmdet's, one image and one layer at a time, and what it does with costs that are not finite."""
+"""HungarianAssigner against mmdet's, image by image and layer by layer, and what it does with costs of NaN."""
 import itertools
 import logging
 

@@ -38,7 +38,7 @@ class GroundTruths:
         labels = pad_sequence([gt.labels for gt in instances], batch_first=True)
         boxes = pad_sequence([get_box_tensor(gt.bboxes).float() for gt in instances], batch_first=True)
         height_width = [meta['img_shape'][:2] for meta in metas]
-        scale = boxes.new_tensor([[w, h, w, h] for h, w in height_width])
+        scale = torch.tensor([[w, h, w, h] for h, w in height_width]).to(boxes.device, non_blocking=True)
         return cls(
             labels=labels,
             boxes=bbox_xyxy_to_cxcywh(boxes / scale[:, None]),

@@ -128,12 +128,12 @@ class DETRHead(BaseModule):
         The sigmoid loss is divided by the number of objects, the softmax loss by the weights of its targets.
         """
         if self.loss_cls.use_sigmoid:
-            target = F.one_hot(labels, self.num_classes + 1)[..., :-1].to(logits.dtype)
+            target = labels[..., None] == torch.arange(self.num_classes, device=labels.device)
             loss = self.loss_cls(logits.flatten(0, 1), target.flatten(0, 1), reduction_override='none')
             return loss.view(len(logits), -1).sum(1) / num_boxes
         loss = self.loss_cls(logits.flatten(0, 1), labels.flatten(), reduction_override='none')
-        weight = logits.new_tensor(self.loss_cls.class_weight)[labels].sum(1)
-        return loss.view(len(logits), -1).sum(1) / weight
+        weight = 1 + (self.loss_cls.class_weight[-1] - 1) * (labels == self.num_classes)
+        return loss.view(len(logits), -1).sum(1) / weight.sum(1)
 
     def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Plan, num_boxes: Tensor) -> Dict[str, Tensor]:
         """``loss_bbox`` and ``loss_iou``, each (L, ), of the plan's pairs; boxes are (L, B, N, 4)."""
