@@ -1,6 +1,6 @@
 """Models of ours and of mmdet with the same weights, and batches to give them."""
-from collections.abc import Sequence
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
