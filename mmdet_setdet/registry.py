@@ -24,6 +24,11 @@ class ScopedRegistry(Registry):
         self._mmdet = getattr(mmdet.registry, name)
         super().__init__(root.name, parent=root, scope=SCOPE, locations=[location])
 
+    def get(self, key: str):
+        """Ours, else mmdet's: so ``scope='mmdet_setdet'`` is enough to build a config, as DetInferencer does."""
+        name = key.removeprefix(f'{SCOPE}.')
+        return self.module_dict[name] if name in self.module_dict else self._mmdet.get(key)
+
     def _register_module(self, module, module_name=None, force=False) -> None:
         super()._register_module(module, module_name, force)
         self._mmdet.import_from_location()

@@ -11,7 +11,10 @@ from mmdet_setdet.benchmark import ROWS, Case, Contender, Options, as_table, mea
 from mmdet_setdet.benchmark.timing import max_abs_diff
 from mmdet_setdet.errors import InputError
 
-TINY = {'num_queries': 20, 'test_cfg.max_per_img': 20, 'encoder.num_layers': 1, 'decoder.num_layers': 2}
+TINY = {
+    'backbone.depth': 18, 'neck.in_channels': [512], 'num_queries': 20, 'test_cfg.max_per_img': 20,
+    'encoder.num_layers': 1, 'decoder.num_layers': 2
+}
 KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
 
 

@@ -59,5 +59,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric', ann_file=data_root + '/annotations/instances_val2017.json', metric='bbox', backend_args=backend_args)
+    type='CocoMetric',
+    ann_file=data_root + '/annotations/instances_val2017.json',
+    metric='bbox',
+    backend_args=backend_args)
 test_evaluator = val_evaluator

@@ -1,7 +1,18 @@
 # DETR with ResNet-50 (arXiv 2005.12872): the model alone.
 width = 256
-attention = dict(embed_dims=width, num_heads=8, attn_drop=0.1, dropout_layer=dict(type='Dropout', drop_prob=0.1), batch_first=True)
-ffn = dict(embed_dims=width, feedforward_channels=2048, num_fcs=2, ffn_drop=0.1, act_cfg=dict(type='ReLU', inplace=True))
+dropout = 0.1
+attention = dict(
+    embed_dims=width,
+    num_heads=8,
+    attn_drop=dropout,
+    dropout_layer=dict(type='Dropout', drop_prob=dropout),
+    batch_first=True)
+ffn = dict(
+    embed_dims=width,
+    feedforward_channels=2048,
+    num_fcs=2,
+    ffn_drop=dropout,
+    act_cfg=dict(type='ReLU', inplace=True))
 
 model = dict(
     type='mmdet_setdet.DETR',

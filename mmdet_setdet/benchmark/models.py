@@ -1,7 +1,6 @@
 """Models of ours and of mmdet with the same weights, and batches to give them."""
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
@@ -12,9 +11,9 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..config_names import config_folder
 from .options import Options
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
 MMDET_CONFIGS = {
     'detr_r50_150e': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
     'dab_detr_r50_50e': 'mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py',
@@ -73,7 +72,7 @@ def our_model(config: str, options: Options, weights: dict[str, Tensor], **chang
 
 def our_config(config: str, changes: dict) -> Config:
     """The config without pretrained weights and with ``changes`` of its model."""
-    return _merged(Config.fromfile(CONFIGS / f'{config}.py'), changes)
+    return _merged(Config.fromfile(config_folder() / f'{config}.py'), changes)
 
 
 def _merged(cfg: Config, changes: dict) -> Config:

@@ -1,6 +1,5 @@
 """The objects of a batch as two padded tensors, made once a step and read by denoising, assignment and losses."""
 from dataclasses import dataclass
-from typing import List
 
 import torch
 from mmdet.structures import SampleList
@@ -22,8 +21,8 @@ class GroundTruths:
     """
     labels: Tensor
     boxes: Tensor
-    counts: List[int]
-    metas: List[dict]
+    counts: list[int]
+    metas: list[dict]
 
     @property
     def total(self) -> int:

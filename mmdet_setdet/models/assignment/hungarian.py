@@ -1,5 +1,5 @@
 """Hungarian matching: the exact transport plan when every object supplies one unit (DETR, equation 1)."""
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
         """Costs (L, B, Q, G) of logits (L, B, Q, K) and boxes (L, B, Q, 4), see :func:`pairwise_costs`."""
         return pairwise_costs(self.match_costs, logits, boxes, gts)
 
-    def assign_batch(self, costs: Tensor, num_gts: Sequence[int], metas: Optional[List[dict]] = None) -> Plan:
+    def assign_batch(self, costs: Tensor, num_gts: Sequence[int], metas: list[dict] | None = None) -> Plan:
         """One plan for a whole step.
 
         Args:
@@ -53,7 +53,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
             FloatingPointError: No cost of an image is finite.
         """
         layers, images, queries, width = costs.shape
-        # An object a row: scipy would otherwise transpose every problem itself. This is the step's one copy to the host.
+        # An object a row, or scipy would transpose every problem. This is the step's one copy to the host.
         table = costs.transpose(2, 3).contiguous().cpu().numpy()
         problems, pred, gt = np.divmod(np.arange(layers * images), images), [], []
         for layer, image in zip(*problems):
@@ -67,7 +67,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
     def assign(self,
                pred_instances: InstanceData,
                gt_instances: InstanceData,
-               img_meta: Optional[dict] = None,
+               img_meta: dict | None = None,
                **kwargs) -> AssignResult:
         """mmdet's interface: one image, one decoder layer.
 
@@ -95,7 +95,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
             labels[matched[1]] = gt_instances.labels[matched[0]]
         return AssignResult(num_gts=len(gt_instances), gt_inds=gt_inds, max_overlaps=None, labels=labels)
 
-    def _solve(self, cost: np.ndarray, origin: str, meta: Optional[dict]):
+    def _solve(self, cost: np.ndarray, origin: str, meta: dict | None):
         """Solves one (G, Q) problem: indices of matched objects and of their predictions."""
         finite = np.isfinite(cost)
         if finite.all():
@@ -111,7 +111,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
             MMLogger.get_current_instance().warning(
                 f'{image}: {len(preds)} of {cost.size} matching costs of {origin} are not finite, the first between '
                 f'object {objects[0]} and prediction {preds[0]}; such pairs are never matched. Said once.')
-        # Dearer than any set of finite pairs, so that as few as possible of these pairs are used, and then none is kept.
+        # Dearer than any set of finite pairs: as few as possible of these pairs are used, and none is kept.
         low, high = cost[finite].min(), cost[finite].max()
         forbidden = float(high) + (float(high) - float(low) + 1) * min(cost.shape)
         rows, cols = linear_sum_assignment(np.where(finite, cost.astype(np.float64), forbidden))

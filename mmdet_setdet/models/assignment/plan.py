@@ -1,6 +1,5 @@
 """A transport plan in which each prediction takes one object at most: who answers for whom."""
 from dataclasses import dataclass
-from typing import List
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ class Plan:
         return cls(*indices, num_layers=num_layers)
 
     @classmethod
-    def repeated(cls, counts: List[int], num_gts: int, num_groups: int, num_layers: int,
+    def repeated(cls, counts: list[int], num_gts: int, num_groups: int, num_layers: int,
                  device: torch.device) -> 'Plan':
         """The plan known beforehand: query g of each of ``num_groups`` groups answers for object g of its image.
 

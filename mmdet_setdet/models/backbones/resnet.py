@@ -1,6 +1,5 @@
 """mmdet's ResNet with what DETR needs: frozen batch norm that is folded away, and the authors' DC5."""
 from itertools import pairwise
-from typing import Optional
 
 import torch
 from mmdet.models.backbones import ResNet as MMDetResNet
@@ -38,7 +37,7 @@ class ResNet(MMDetResNet):
                  depth: int,
                  *args,
                  contract_dilation: bool = False,
-                 channels_last: Optional[bool] = None,
+                 channels_last: bool | None = None,
                  norm_cfg: dict = FROZEN_BN,
                  zero_init_residual: bool = False,
                  **kwargs) -> None:

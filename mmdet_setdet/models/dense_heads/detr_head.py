@@ -1,5 +1,4 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
-from typing import Dict, Tuple
 
 import torch
 import torch.distributed as dist
@@ -17,6 +16,10 @@ from torch.nn import functional as F
 from ...registry import MODELS
 from ..assignment import Plan
 from ..ground_truths import GroundTruths
+
+SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1)
+L1_LOSS = dict(type='L1Loss', loss_weight=5.)
+GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
 
 
 def mean_over_processes(number: float, device: torch.device) -> Tensor:
@@ -52,10 +55,9 @@ class DETRHead(BaseModule):
                  num_classes: int,
                  embed_dims: int = 256,
                  num_reg_fcs: int = 2,
-                 loss_cls: ConfigType = dict(
-                     type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1),
-                 loss_bbox: ConfigType = dict(type='L1Loss', loss_weight=5.),
-                 loss_iou: ConfigType = dict(type='GIoULoss', loss_weight=2.),
+                 loss_cls: ConfigType = SOFTMAX_LOSS,
+                 loss_bbox: ConfigType = L1_LOSS,
+                 loss_iou: ConfigType = GIOU_LOSS,
                  train_cfg: OptConfigType = None,
                  test_cfg: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -84,7 +86,7 @@ class DETRHead(BaseModule):
         self.reg_ffn = FFN(self.embed_dims, self.embed_dims, self.num_reg_fcs, add_residual=False)
         self.fc_reg = nn.Linear(self.embed_dims, 4)
 
-    def forward(self, hidden_states: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts from the states of all layers, (L, B, Q, C).
 
         Returns:
@@ -93,17 +95,17 @@ class DETRHead(BaseModule):
         boxes = self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
         return self.fc_cls(hidden_states), boxes.float().sigmoid()
 
-    def loss(self, hidden_states: Tensor, gts: GroundTruths) -> Dict[str, Tensor]:
-        """Losses of a batch: ``loss_cls``, ``loss_bbox``, ``loss_iou`` of the last layer, ``loss_aux`` of the others."""
+    def loss(self, hidden_states: Tensor, gts: GroundTruths) -> dict[str, Tensor]:
+        """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all others."""
         return self.summarise(self.loss_by_layer(*self(hidden_states), gts))
 
     @staticmethod
-    def summarise(losses: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    def summarise(losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Few scalars from losses by layer, since each that is logged costs a device sync."""
         summary = {name: values[-1] for name, values in losses.items()}
         return dict(summary, loss_aux=torch.stack([values[:-1].sum() for values in losses.values()]).sum())
 
-    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Dict[str, Tensor]:
+    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> dict[str, Tensor]:
         """Matches all layers and images, then computes each loss term for each layer.
 
         Args:
@@ -135,7 +137,7 @@ class DETRHead(BaseModule):
         weight = 1 + (self.loss_cls.class_weight[-1] - 1) * (labels == self.num_classes)
         return loss.view(len(logits), -1).sum(1) / weight.sum(1)
 
-    def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Plan, num_boxes: Tensor) -> Dict[str, Tensor]:
+    def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Plan, num_boxes: Tensor) -> dict[str, Tensor]:
         """``loss_bbox`` and ``loss_iou``, each (L, ), of the plan's pairs; boxes are (L, B, N, 4)."""
         pred, target = boxes.flatten(0, 2)[plan.pred], gts.boxes.flatten(0, 1)[plan.gt]
         l1 = self.loss_bbox(pred, target, reduction_override='none').sum(-1)
@@ -158,7 +160,7 @@ class DETRHead(BaseModule):
         results = zip(*self._top(logits[0].float(), boxes[0]))
         return [self._result(*result, sample.metainfo, rescale) for result, sample in zip(results, batch_data_samples)]
 
-    def _top(self, logits: Tensor, boxes: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def _top(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
 
         With sigmoid a query may answer for several classes; with softmax for its best one.

@@ -1,5 +1,4 @@
 """DN-DETR's head: DAB-DETR's, with the losses of the denoising queries."""
-from typing import Dict, Optional, Tuple
 
 import torch
 from mmdet.models.layers.transformer import MLP
@@ -11,6 +10,8 @@ from ..denoising import DenoisingQueries
 from ..ground_truths import GroundTruths
 from ..layers import inverse_sigmoid
 from .detr_head import DETRHead, mean_over_processes
+
+FOCAL_LOSS = dict(type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=1.)
 
 
 @MODELS.register_module()
@@ -26,7 +27,7 @@ class DNDETRHead(DETRHead):
 
     def __init__(self,
                  *args,
-                 loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=1.),
+                 loss_cls: dict = FOCAL_LOSS,
                  eps: float = 1e-3,
                  **kwargs) -> None:
         super().__init__(*args, loss_cls=loss_cls, **kwargs)
@@ -44,7 +45,7 @@ class DNDETRHead(DETRHead):
         nn.init.zeros_(self.fc_reg.layers[-1].weight)
         nn.init.zeros_(self.fc_reg.layers[-1].bias)
 
-    def forward(self, hidden_states: Tensor, references: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, hidden_states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts from the states (L, B, Q, C) and starting boxes (L, B, Q, 4) of all layers.
 
         Returns:
@@ -57,7 +58,7 @@ class DNDETRHead(DETRHead):
              hidden_states: Tensor,
              references: Tensor,
              gts: GroundTruths,
-             denoising: Optional[DenoisingQueries] = None) -> Dict[str, Tensor]:
+             denoising: DenoisingQueries | None = None) -> dict[str, Tensor]:
         """As :meth:`DETRHead.loss`, and ``loss_dn`` over all layers if the first queries are denoising queries."""
         logits, boxes = self(hidden_states, references)
         if denoising is None:
@@ -68,7 +69,7 @@ class DNDETRHead(DETRHead):
         return dict(losses, loss_dn=torch.stack(list(dn_losses.values())).sum())
 
     def dn_loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths,
-                         denoising: DenoisingQueries) -> Dict[str, Tensor]:
+                         denoising: DenoisingQueries) -> dict[str, Tensor]:
         """Losses of the denoising queries, whose plan is known.
 
         The number of targets is averaged over processes, like the number of objects of the matching part, so that a

@@ -1,5 +1,4 @@
 """DETR: the flow from image to loss or result, in mmdet's frame."""
-from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmdet.models.detectors import DetectionTransformer
@@ -13,8 +12,8 @@ from ..ground_truths import GroundTruths
 from ..layers import Decoder, Encoder
 
 
-def padding_mask(image_sizes: List[Tuple[int, int]], input_size: Tuple[int, int], feature_size: Tuple[int, int],
-                 device: torch.device) -> Optional[Tensor]:
+def padding_mask(image_sizes: list[tuple[int, int]], input_size: tuple[int, int], feature_size: tuple[int, int],
+                 device: torch.device) -> Tensor | None:
     """Which cells of a feature map show padding only, by nearest-neighbour reduction as in DETR.
 
     Args:
@@ -56,7 +55,7 @@ class DETR(DetectionTransformer):
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
 
-    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch of images (B, 3, H, W) and their data samples."""
         gts = GroundTruths.from_samples(batch_data_samples)
         states = self.forward_transformer(self.extract_feat(batch_inputs), batch_data_samples, gts)
@@ -69,9 +68,9 @@ class DETR(DetectionTransformer):
         return self.add_pred_to_datasample(batch_data_samples, results)
 
     def forward_transformer(self,
-                            img_feats: Tuple[Tensor],
+                            img_feats: tuple[Tensor],
                             batch_data_samples: OptSampleList = None,
-                            gts: Optional[GroundTruths] = None) -> Dict[str, Tensor]:
+                            gts: GroundTruths | None = None) -> dict[str, Tensor]:
         """Tokens -> memory -> decoded queries.
 
         Args:
@@ -86,7 +85,7 @@ class DETR(DetectionTransformer):
         memory = self.forward_encoder(**encoder_inputs)
         return self.forward_decoder(memory=memory, **self.pre_decoder(memory, gts), **memory_inputs)
 
-    def pre_transformer(self, img_feats: Tuple[Tensor], batch_data_samples: OptSampleList = None) -> Tuple[Dict, Dict]:
+    def pre_transformer(self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
         """The last feature map as tokens (B, hw, C), with positions (B, hw, C) and padding (B, hw) or None."""
         feat = img_feats[-1]
         mask = None
@@ -98,17 +97,17 @@ class DETR(DetectionTransformer):
         feat = feat.permute(0, 2, 3, 1).flatten(1, 2)
         return dict(feat=feat, feat_mask=mask, feat_pos=pos), dict(memory_mask=mask, memory_pos=pos)
 
-    def forward_encoder(self, feat: Tensor, feat_mask: Optional[Tensor], feat_pos: Tensor) -> Tensor:
+    def forward_encoder(self, feat: Tensor, feat_mask: Tensor | None, feat_pos: Tensor) -> Tensor:
         """The encoded image, (B, hw, C)."""
         return self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask)
 
-    def pre_decoder(self, memory: Tensor, gts: Optional[GroundTruths] = None) -> Dict[str, Tensor]:
+    def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> dict[str, Tensor]:
         """Queries: zeros as content, learnt positions, both (B, Q, C)."""
         query_pos = self.query_embedding.weight.expand(len(memory), -1, -1)
         return dict(query=torch.zeros_like(query_pos), query_pos=query_pos)
 
-    def forward_decoder(self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_mask: Optional[Tensor],
-                        memory_pos: Tensor) -> Dict[str, Tensor]:
+    def forward_decoder(self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_mask: Tensor | None,
+                        memory_pos: Tensor) -> dict[str, Tensor]:
         """Hidden states of all decoder layers, (L, B, Q, C)."""
         return dict(
             hidden_states=self.decoder(

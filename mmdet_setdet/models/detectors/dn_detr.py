@@ -1,9 +1,7 @@
 """DN-DETR: DAB-DETR whose training is helped by denoising; without denoising it is DAB-DETR."""
-from typing import Dict, Optional, Tuple
 
 import torch
 from mmdet.models.layers import SinePositionalEncoding
-from mmdet.structures import OptSampleList
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
@@ -63,7 +61,7 @@ class DNDETR(DETR):
             centres = self.query_embedding.weight.data[:, :2]
             centres.copy_(inverse_sigmoid(torch.rand_like(centres)))
 
-    def pre_decoder(self, memory: Tensor, gts: Optional[GroundTruths] = None) -> Dict[str, Tensor]:
+    def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> dict[str, Tensor]:
         """Matching queries, behind denoising queries while training.
 
         Returns:
@@ -89,8 +87,8 @@ class DNDETR(DETR):
             self_attn_mask=noised.attention_mask(anchors.shape[1]),
             denoising=noised)
 
-    def forward_decoder(self, content: Tensor, anchors: Tensor, self_attn_mask: Optional[Tensor], denoising,
-                        memory: Tensor, memory_mask: Optional[Tensor], memory_pos: Tensor) -> Dict:
+    def forward_decoder(self, content: Tensor, anchors: Tensor, self_attn_mask: Tensor | None, denoising,
+                        memory: Tensor, memory_mask: Tensor | None, memory_pos: Tensor) -> dict:
         """Hidden states (L, B, Q, C), the boxes that layers start from (L, B, Q, 4) and, in training, ``denoising``."""
         hidden_states, references = self.decoder(content, anchors, memory, memory_pos, self.bbox_head.fc_reg,
                                                  self_attn_mask, memory_mask)

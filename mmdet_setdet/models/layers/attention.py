@@ -3,7 +3,6 @@
 mmdet's modules write the attention of every head, (B, heads, Q, K), to memory and keep it for backward; the fused
 kernels do not.
 """
-from typing import Optional
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
@@ -15,8 +14,8 @@ def attend(query: Tensor,
            key: Tensor,
            value: Tensor,
            num_heads: int,
-           attn_mask: Optional[Tensor] = None,
-           key_padding_mask: Optional[Tensor] = None,
+           attn_mask: Tensor | None = None,
+           key_padding_mask: Tensor | None = None,
            dropout: float = 0.) -> Tensor:
     """Multi-head attention of tensors that are already projected.
 
@@ -47,13 +46,13 @@ class MultiheadAttention(MMCVMultiheadAttention):
 
     def forward(self,
                 query: Tensor,
-                key: Optional[Tensor] = None,
-                value: Optional[Tensor] = None,
-                identity: Optional[Tensor] = None,
-                query_pos: Optional[Tensor] = None,
-                key_pos: Optional[Tensor] = None,
-                attn_mask: Optional[Tensor] = None,
-                key_padding_mask: Optional[Tensor] = None,
+                key: Tensor | None = None,
+                value: Tensor | None = None,
+                identity: Tensor | None = None,
+                query_pos: Tensor | None = None,
+                key_pos: Tensor | None = None,
+                attn_mask: Tensor | None = None,
+                key_padding_mask: Tensor | None = None,
                 **kwargs) -> Tensor:
         """See mmcv; shapes are (B, Q, C) and (B, K, C), masks as in :func:`attend`. Returns (B, Q, C)."""
         self_attention = key is None or key is query
@@ -85,8 +84,8 @@ class ConditionalAttention(MMDetConditionalAttention):
                      query: Tensor,
                      key: Tensor,
                      value: Tensor,
-                     attn_mask: Optional[Tensor] = None,
-                     key_padding_mask: Optional[Tensor] = None):
+                     attn_mask: Tensor | None = None,
+                     key_padding_mask: Tensor | None = None):
         """Attention of projected tensors, masks as in :func:`attend`: the output and, instead of weights, None."""
         dropout = self.attn_drop.p if self.training else 0.
         return self.out_proj(attend(query, key, value, self.num_heads, attn_mask, key_padding_mask, dropout)), None

@@ -1,6 +1,5 @@
 """DAB-DETR's encoder and decoder: queries are anchor boxes that every layer refines (DAB-DETR, section 4)."""
 import math
-from typing import Optional, Tuple
 
 import torch
 from mmdet.models.layers.transformer import MLP, DABDetrTransformerDecoder, coordinate_to_encoding
@@ -51,7 +50,7 @@ class DABEncoder(Encoder):
         super()._init_layers()
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
-    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Optional[Tensor]) -> Tensor:
+    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
         """See :meth:`Encoder.forward`."""
         for layer in self.layers:
             query = layer(query, query_pos * self.query_scale(query), key_padding_mask)
@@ -64,12 +63,12 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
     Args:
         eps (float): Boxes are kept this far from 0 and 1 before the inverse sigmoid: 1e-3 in the authors' code,
             1e-5 in mmdet's decoder.
-        temperature (float): Of the sine encoding of anchors: neighbouring frequencies differ by its C/4-th root.
-        scale (float): Highest frequency of that encoding: phase between the two sides of an image. Memory has an encoding
-            of its own, ``positional_encoding`` of the detector.
-        local_init (bool): Cross attention starts near its anchor instead of anywhere: position projections of queries and
-            keys start equal, and their product is then largest where the positions agree. Training from scratch takes
-            off sooner by it. Wants ``temperature`` and ``scale`` equal to those of ``positional_encoding``.
+        temperature (float): Of the sine encoding of anchors: its lowest frequency is ``scale / temperature``.
+        scale (float): Its highest frequency, as the phase between the two sides of an image. The encoding of memory is
+            the detector's ``positional_encoding``.
+        local_init (bool): Cross attention starts near its anchor instead of anywhere: position projections of queries
+            and keys start equal, and their product is then largest where the positions agree. Training from scratch
+            takes off sooner by it. Wants ``temperature`` and ``scale`` equal to those of ``positional_encoding``.
         **kwargs: As mmdet's ``DABDetrTransformerDecoder``: ``num_layers``, ``layer_cfg``, ``query_scale_type``,
             ``with_modulated_hw_attn`` (width and height modulate the attention, DAB-DETR equation 6).
     """
@@ -108,8 +107,8 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                 memory: Tensor,
                 memory_pos: Tensor,
                 box_branch: nn.Module,
-                self_attn_mask: Optional[Tensor] = None,
-                memory_mask: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+                self_attn_mask: Tensor | None = None,
+                memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decodes anchor boxes.
 
         Args:

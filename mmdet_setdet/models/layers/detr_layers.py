@@ -1,9 +1,12 @@
 """DETR's encoder and decoder (DETR, appendix A.3): mmdet's, with the attention of :mod:`.attention`."""
-from typing import Optional
 
 from mmcv.cnn import build_norm_layer
-from mmdet.models.layers.transformer import (DetrTransformerDecoder, DetrTransformerDecoderLayer,
-                                             DetrTransformerEncoder, DetrTransformerEncoderLayer)
+from mmdet.models.layers.transformer import (
+    DetrTransformerDecoder,
+    DetrTransformerDecoderLayer,
+    DetrTransformerEncoder,
+    DetrTransformerEncoderLayer,
+)
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
@@ -45,7 +48,7 @@ class Encoder(XavierInit, DetrTransformerEncoder):
         self.layers = ModuleList([EncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
         self.embed_dims = self.layers[0].embed_dims
 
-    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Optional[Tensor]) -> Tensor:
+    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
         """Encodes image tokens.
 
         Args:

@@ -1,5 +1,4 @@
 """Batch norm whose statistics and affine parameters never change, folded into the convolution before it."""
-from typing import Tuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer('running_mean', torch.zeros(num_features))
         self.register_buffer('running_var', torch.ones(num_features))
 
-    def scale_and_shift(self) -> Tuple[Tensor, Tensor]:
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The layer as x * scale + shift, each (C, )."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale

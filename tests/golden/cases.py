@@ -1,0 +1,126 @@
+"""What is compared with the authors' code: models of ours whose weights and inputs come from seeds.
+
+Weights are drawn parameter after parameter in the order of our state dict's names, so the golden files hold outputs
+only. ``make_golden.py`` gives the authors' models the same weights.
+"""
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from batches import ragged_batch
+from conftest import small_model_cfg
+from mmdet.registry import MODELS
+from torch import nn
+
+from mmdet_setdet.models.ground_truths import GroundTruths
+
+SIZE = {'backbone.depth': 50, 'neck.in_channels': [2048], 'decoder.num_layers': 3, 'bbox_head.num_classes': 91}
+DC5 = {'backbone.strides': (1, 2, 2, 1), 'backbone.dilations': (1, 1, 1, 2), 'backbone.contract_dilation': True}
+# Without noise denoising is the same in every run: noised queries are the objects themselves.
+NOISELESS = {'denoising.label_noise_scale': 0., 'denoising.box_noise_scale': 0.}
+CASES = {
+    'detr_r50': ('detr_r50_150e.py', SIZE),
+    'detr_r50_dc5': ('detr_r50_150e.py', {**SIZE, **DC5}),
+    'dn_detr_r50': ('dn_detr_r50_50e.py', {**SIZE, **NOISELESS}),
+    'dn_detr_r50_dc5_3pat': ('dn_detr_r50_50e.py', {**SIZE, **NOISELESS, **DC5, 'num_patterns': 3}),
+}
+# One parameter of each part, whose gradient is compared.
+WATCHED = ('backbone.layer2.0.conv1.weight', 'backbone.layer4.2.conv2.weight', 'neck.convs.0.conv.weight',
+           'encoder.layers.0.self_attn.attn.in_proj_weight', 'encoder.query_scale.layers.1.weight',
+           'decoder.layers.0.ffn.layers.0.0.weight', 'decoder.layers.2.self_attn.attn.in_proj_weight',
+           'decoder.layers.2.cross_attn.qpos_sine_proj.weight', 'decoder.ref_point_head.layers.0.weight',
+           'decoder.post_norm.weight', 'bbox_head.fc_cls.weight', 'bbox_head.reg_ffn.layers.0.0.weight',
+           'bbox_head.fc_reg.layers.0.weight', 'query_embedding.weight', 'denoising.label_enc.weight',
+           'patterns.weight')
+QUERIES = slice(0, None, 5)  # Every fifth matching query is kept, and with it half of its logits.
+CLASSES = slice(0, None, 2)
+
+
+@torch.no_grad()
+def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
+    """Fills every parameter and buffer from one generator, at a scale at which all branches speak."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in sorted(model.state_dict().items()):
+        random = torch.randn(tensor.shape, generator=generator)
+        if name.endswith('running_var'):
+            tensor.copy_(random.abs() * 0.3 + 0.7)
+        elif 'embedding' in name or 'label_enc' in name or 'patterns' in name:
+            tensor.copy_(random)
+        elif tensor.dim() > 1:
+            gain = 2**0.5 if 'backbone' in name else 1.
+            tensor.copy_(random * gain * tensor[0].numel()**-0.5)
+        elif name.endswith('weight'):
+            tensor.copy_((1 + random * 0.1) * (0.3 if 'bn3' in name or 'downsample.1' in name else 1.))
+        else:
+            tensor.copy_(random * 0.1)
+    return model
+
+
+def build(name: str) -> nn.Module:
+    """Our model of a case, in training mode without dropout."""
+    config, changes = CASES[name]
+    model = seeded_weights(MODELS.build(small_model_cfg(config, **changes)))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.
+    model.train()
+    return model
+
+
+def batch():
+    """Three images of different sizes in one padded batch, and their ground truths."""
+    return ragged_batch((3, 1, 7), seed=3)
+
+
+def ours(name: str) -> dict:
+    """Everything that is compared, computed by our code; the authors' results are given the same names and shapes."""
+    model = build(name)
+    inputs, samples = batch()
+    gts = GroundTruths.from_samples(samples)
+    states = model.forward_transformer(model.extract_feat(inputs), samples, gts)
+    denoising = states.pop('denoising', None)
+    logits, boxes = model.bbox_head(**states)
+    noised = 0 if denoising is None else len(denoising)
+    head, result = model.bbox_head, {}
+    if noised:
+        dn_logits, dn_boxes = logits[:, :, :noised], boxes[:, :, :noised]
+        result.update(dn_logits=dn_logits, dn_boxes=dn_boxes)
+        losses = head.dn_loss_by_layer(dn_logits, dn_boxes, gts, denoising)
+        result.update({f'dn_{term}': value for term, value in losses.items()})
+        logits, boxes = logits[:, :, noised:], boxes[:, :, noised:]
+    losses = head.loss_by_layer(logits, boxes, gts)
+    plan = head.assigner.assign_batch(head.assigner.costs(logits, boxes, gts), gts.counts)
+    result.update(logits=logits, boxes=boxes, **losses, matches=torch.stack([plan.pred, plan.gt], 1))
+    sum(value.sum() for term, value in result.items() if 'loss' in term).backward()
+    return pack(result, dict(model.named_parameters()))
+
+
+def pack(result: dict, parameters: dict) -> dict:
+    """Thins out what is stored, adds gradients and the number of trained parameters; all as numpy arrays."""
+    result = dict(result)
+    for part, queries in (('', QUERIES), ('dn_', QUERIES)):
+        if f'{part}logits' in result:
+            result[f'{part}logits'] = result[f'{part}logits'][:, :, queries, CLASSES]
+            result[f'{part}boxes'] = result[f'{part}boxes'][:, :, queries]
+    for name in WATCHED:
+        gradient = getattr(parameters.get(name), 'grad', None)
+        if gradient is not None:
+            some = gradient.flatten()[::gradient.numel() // 20]
+            result[f'gradient of {name}'] = torch.cat([gradient.norm()[None], some])
+    result['trained parameters'] = torch.tensor(sum(p.numel() for p in parameters.values() if p.requires_grad))
+    return {key: value.detach().numpy() for key, value in result.items()}
+
+
+def load(name: str) -> dict:
+    """A golden file."""
+    folder = Path(__file__).parent
+    with np.load(folder / f'{name}.npz') as arrays:
+        return dict(arrays)
+
+
+def sources() -> dict:
+    """Which revision of whose code the golden files come from."""
+    return json.loads((Path(__file__).parent / 'sources.json').read_text())

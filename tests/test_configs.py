@@ -1,0 +1,112 @@
+"""Every config builds; schedules and sizes are the published ones; each model trains a step and gives results."""
+import pytest
+import torch
+from batches import ragged_batch
+from conftest import CONFIGS, small_model_cfg
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+
+from mmdet_setdet.models.layers import FrozenBatchNorm2d
+
+FILES = [*CONFIGS.glob('*.py'), *CONFIGS.glob('quickstart/*.py')]
+NAMES = sorted(str(path.relative_to(CONFIGS)) for path in FILES)
+
+
+def load(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    cfg.model.backbone.init_cfg = None
+    return cfg
+
+
+def built_without_memory(name, **changes):
+    cfg = load(name)
+    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_builds_and_names_what_it_needs(name):
+    cfg, model = load(name), built_without_memory(name)
+    assert cfg.default_scope == 'mmdet' and cfg.custom_imports.imports == ['mmdet_setdet']
+    assert type(model).__module__.startswith('mmdet_setdet.')
+    assert type(model.bbox_head.assigner).__module__.startswith('mmdet_setdet.')
+    assert DATASETS.get(cfg.train_dataloader.dataset.type)
+    assert model.bbox_head.test_cfg['max_per_img'] > 0
+
+
+# (epochs, epochs at which the rate falls, images a step)
+SCHEDULES = {
+    'detr_r50_150e.py': (150, [100], 16),
+    'detr_r50_500e.py': (500, [400], 64),
+    'dab_detr_r50_50e.py': (50, [40], 16),
+    'dn_detr_r50_50e.py': (50, [40], 16),
+    'dn_detr_r50_12e.py': (12, [11], 16),
+}
+
+
+@pytest.mark.parametrize('name', SCHEDULES)
+def test_schedule_is_the_published_one(name):
+    cfg, (epochs, milestones, batch) = load(name), SCHEDULES[name]
+    [scheduler] = cfg.param_scheduler
+    assert cfg.train_cfg.max_epochs == scheduler.end == epochs
+    assert scheduler.milestones == milestones and scheduler.gamma == 0.1 and scheduler.by_epoch
+    assert cfg.auto_scale_lr.base_batch_size == batch
+    assert cfg.train_dataloader.batch_size == batch // (16 if batch == 64 else 8)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=0.1, norm_type=2)
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+    assert cfg.train_dataloader.dataset.filter_cfg.filter_empty_gt is False
+    assert cfg.model.backbone.frozen_stages == 1
+
+
+# What the authors' training scripts print for COCO's 91 ids: parameters that are trained, so without the stem, the
+# first stage and the frozen norms.
+TRAINED = {'detr_r50_150e.py': 41_302_368}
+# Millions in the papers' tables: all parameters, frozen or not, without what the norms hold.
+MILLIONS = {'detr_r50_150e.py': 41, 'detr_r50_500e.py': 41, 'dn_detr_r50_50e.py': 44, 'dab_detr_r50_50e.py': 44}
+
+
+@pytest.mark.parametrize('name', MILLIONS)
+def test_size_is_the_published_one(name):
+    model = built_without_memory(name, **{'bbox_head.num_classes': 91})
+    norms = [module for module in model.modules() if isinstance(module, FrozenBatchNorm2d)]
+    assert len(norms) == 53 and not any(list(norm.parameters()) for norm in norms)
+    count = sum(p.numel() for p in model.parameters())
+    assert int(count / 1e6) == MILLIONS[name] or round(count / 1e6) == MILLIONS[name], count
+    if name in TRAINED:
+        assert sum(p.numel() for p in model.parameters() if p.requires_grad) == TRAINED[name]
+
+
+def test_denoising_is_the_published_one():
+    assert load('dn_detr_r50_50e.py').model.denoising == dict(
+        num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4)
+    assert 'denoising' not in load('dab_detr_r50_50e.py').model
+
+
+@pytest.mark.parametrize('name', [
+    'detr_r50_150e.py', 'dab_detr_r50_50e.py', 'dn_detr_r50_50e.py',
+    *(name for name in NAMES if name.startswith('quickstart'))])
+def test_trains_a_step_and_gives_results(name):
+    model = MODELS.build(load(name).model if name.startswith('quickstart') else small_model_cfg(name))
+    model.init_weights()
+    inputs, samples = ragged_batch()
+    for sample in samples:
+        sample.gt_instances.labels %= model.bbox_head.num_classes
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-4)
+    totals = []
+    model.train()
+    for _ in range(2):
+        total = sum(model.loss(inputs, samples).values())
+        totals.append(total.item())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    assert all(map(torch.isfinite, map(torch.tensor, totals))) and totals[0] != totals[1]
+    model.eval()
+    with torch.no_grad():
+        results = model.predict(inputs, samples)
+    for result in results:
+        assert len(result.pred_instances) and result.pred_instances.bboxes.isfinite().all()
+        assert result.pred_instances.scores.min() >= 0 and result.pred_instances.scores.max() <= 1
