@@ -33,7 +33,7 @@ def ragged_batch(counts=(3, 0, 7), seed=0):
 
 @torch.no_grad()
 def wake(model, seed=0):
-    """Moves every parameter that starts at zero or one, so that no branch is silent and no test is passed by silence."""
+    """Moves every parameter that starts at zero or one, so that no branch is silent."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if 'backbone' in name:

@@ -12,7 +12,6 @@ a CPU; both use the names ``models`` and ``util`` for their modules, so each cas
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import types
@@ -22,50 +21,10 @@ from unittest import mock
 import numpy as np
 import torch
 
+from mmdet_setdet.checkpoints.key_maps import our_name
+
 TESTS = Path(__file__).parent
-CODE = {'detr': 'facebookresearch+detr', 'dn_detr': 'IDEA-Research+DN-DETR'}
-SHARED = [
-    (r'^backbone\.0\.body\.', 'backbone.'),
-    (r'^input_proj\.', 'neck.convs.0.conv.'),
-    (r'^transformer\.(encoder|decoder)\.', r'\1.'),
-    (r'^class_embed\.', 'bbox_head.fc_cls.'),
-    (r'\.linear1\.', '.ffn.layers.0.0.'),
-    (r'\.linear2\.', '.ffn.layers.1.'),
-    (r'^decoder\.norm\.', 'decoder.post_norm.'),
-]
-RENAMED = {
-    'detr': [
-        *SHARED,
-        (r'^bbox_embed\.layers\.0\.', 'bbox_head.reg_ffn.layers.0.0.'),
-        (r'^bbox_embed\.layers\.1\.', 'bbox_head.reg_ffn.layers.1.'),
-        (r'^bbox_embed\.layers\.2\.', 'bbox_head.fc_reg.'),
-        (r'^query_embed\.', 'query_embedding.'),
-        (r'\.self_attn\.', '.self_attn.attn.'),
-        (r'\.multihead_attn\.', '.cross_attn.attn.'),
-    ],
-    'dn_detr': [
-        *SHARED,
-        (r'^(decoder\.)?bbox_embed\.', 'bbox_head.fc_reg.'),
-        (r'^refpoint_embed\.', 'query_embedding.'),
-        (r'^label_enc\.', 'denoising.label_enc.'),
-        (r'^(transformer\.)?patterns\.', 'patterns.'),
-        (r'\.sa_(q|k)(content|pos)_proj', r'.self_attn.\1\2_proj'),
-        (r'\.ca_(q|k)(content|pos|pos_sine)_proj', r'.cross_attn.\1\2_proj'),
-        (r'\.(s|c)a_v_proj', lambda match: f'.{dict(s="self", c="cross")[match[1]]}_attn.v_proj'),
-        (r'^(encoder\.layers\.\d+)\.self_attn\.', r'\1.self_attn.attn.'),
-        (r'\.activation\.', '.ffn.layers.0.1.'),
-    ],
-}
-
-
-def our_name(code: str, name: str) -> str:
-    """Our name of a parameter of the authors'."""
-    for pattern, replacement in RENAMED[code]:
-        name = re.sub(pattern, replacement, name)
-    if name.startswith(('encoder.layers', 'decoder.layers')):
-        name = re.sub(r'\.norm(\d)\.', lambda match: f'.norms.{int(match[1]) - 1}.', name)
-    return name
-
+CODE = {'detr': 'facebookresearch+detr', 'dn-detr': 'IDEA-Research+DN-DETR'}
 
 def authors_on_cpu(checkout: Path) -> None:
     """Lets the authors' modules be imported on a machine without GPU, network and compiled operators."""
@@ -88,13 +47,13 @@ def build_authors(code: str, case: str):
             '--dropout', '0']
     if 'dc5' in case:
         argv.append('--dilation')
-    if code == 'dn_detr':
+    if code == 'dn-detr':
         argv += ['-m', 'dn_dab_detr', '--use_dn', '--label_noise_scale', '0', '--box_noise_scale', '0']
         argv += ['--num_patterns', '3'] if '3pat' in case else []
     import main
     import models
     args = main.get_args_parser().parse_args(argv)
-    builder = models.build_DABDETR if code == 'dn_detr' else models.build_model
+    builder = models.build_DABDETR if code == 'dn-detr' else models.build_model
     model, criterion, _ = builder(args)
     return model.train(), criterion, args
 
@@ -118,7 +77,7 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
         targets.append(dict(labels=sample.gt_instances.labels, boxes=boxes))
     images = NestedTensor(inputs, mask)
     result = {}
-    if code == 'dn_detr':
+    if code == 'dn-detr':
         dn_args = (targets, args.scalar, args.label_noise_scale, args.box_noise_scale, args.num_patterns)
         outputs, known = model(images, dn_args=dn_args)
         losses = criterion(outputs, targets, known)
@@ -130,7 +89,7 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
     result['logits'] = torch.stack([layer['pred_logits'] for layer in layers])
     result['boxes'] = torch.stack([layer['pred_boxes'] for layer in layers])
     terms = dict(loss_cls='loss_ce', loss_bbox='loss_bbox', loss_iou='loss_giou')
-    for part, prefix in (('', ''), ('dn_', 'tgt_'))[:1 + (code == 'dn_detr')]:
+    for part, prefix in (('', ''), ('dn_', 'tgt_'))[:1 + (code == 'dn-detr')]:
         for ours, theirs in terms.items():
             keys = [f'{prefix}{theirs}_{layer}' for layer in range(len(layers) - 1)] + [prefix + theirs]
             result[part + ours] = torch.stack([losses[key] * criterion.weight_dict[key] for key in keys])
@@ -153,7 +112,7 @@ def flat_matches(matcher, layers: list, targets: list) -> torch.Tensor:
 
 def make(case: str) -> None:
     """Makes one golden file and says how far ours is from it."""
-    code = 'dn_detr' if case.startswith('dn') else 'detr'
+    code = 'dn-detr' if case.startswith('dn') else 'detr'
     checkout = Path(os.environ['SETDET_REF']) / CODE[code]
     sys.path.insert(0, str(TESTS))
     from golden import cases
