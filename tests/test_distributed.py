@@ -42,8 +42,7 @@ def dn_detr_config(folder: Path, counts: tuple) -> str:
     path = folder / f'dn_detr_{"_".join(map(str, counts))}.py'
     cfg.dump(str(path))
     # The same batch of two images, in one process or one for each.
-    path.write_text(f'{path.read_text()}\nimport os\n'
-                    "train_dataloader['batch_size'] = 2 // int(os.environ.get('WORLD_SIZE', '1'))\ndel os\n")
+    path.write_text(path.read_text() + "\ntrain_dataloader['batch_size'] = 2 // int('{{$WORLD_SIZE:1}}')\n")
     return str(path)
 
 
