@@ -1,7 +1,7 @@
 # Generated images of 128 pixels: nothing to download. Training and evaluation differ in the seed and share no image.
 dataset_type = 'ShapesDataset'
 image_size = 128
-object_size = (0.2, 0.6)  # diameters of the objects as a share of the image: 26 to 77 pixels
+object_size = (0.25, 0.6)  # diameters of the objects as a share of the image: 32 to 77 pixels
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
