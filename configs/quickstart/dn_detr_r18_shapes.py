@@ -25,7 +25,8 @@ model = dict(
     encoder=dict(num_layers=1, layer_cfg=layer, unit_scale=True),
     decoder=dict(
         num_layers=3, layer_cfg=dict(cross_attn_cfg=dict(embed_dims=width), **layer), local_init=True, **waves),
-    bbox_head=dict(num_classes=6, embed_dims=width),
+    # Boxes are learnt sooner than classes here, so classes weigh twice.
+    bbox_head=dict(num_classes=6, embed_dims=width, loss_cls=dict(loss_weight=2.)),
     test_cfg=dict(max_per_img=100))
 
 max_iters = 2700
