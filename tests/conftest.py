@@ -31,16 +31,19 @@ def coco128():
     pytest.skip('no COCO images: set SETDET_COCO to a folder with annotations/, train2017/ and val2017/')
 
 
+# What makes a DETR of ours or of mmdet small enough for a test: ResNet-18, 2 + 2 layers, 20 queries.
+SMALL = {
+    'model.backbone.depth': 18,
+    'model.backbone.init_cfg': None,
+    'model.neck.in_channels': [512],
+    'model.encoder.num_layers': 2,
+    'model.decoder.num_layers': 2,
+    'model.num_queries': 20,
+}
+
+
 def small_model_cfg(name: str, **changes) -> Config:
-    """The model of a config with a ResNet-18, 2 + 2 layers and 20 queries; ``changes`` are merged into it."""
+    """The model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
     cfg = Config.fromfile(CONFIGS / name)
-    cfg.merge_from_dict({
-        'model.backbone.depth': 18,
-        'model.backbone.init_cfg': None,
-        'model.neck.in_channels': [512],
-        'model.encoder.num_layers': 2,
-        'model.decoder.num_layers': 2,
-        'model.num_queries': 20,
-        **{f'model.{key}': value for key, value in changes.items()}
-    })
+    cfg.merge_from_dict({**SMALL, **{f'model.{key}': value for key, value in changes.items()}})
     return cfg.model

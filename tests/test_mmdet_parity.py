@@ -2,7 +2,7 @@
 import pytest
 import torch
 from batches import ragged_batch, wake
-from conftest import small_model_cfg
+from conftest import SMALL, small_model_cfg
 from mmdet.registry import MODELS
 from mmengine.hub import get_config
 
@@ -17,15 +17,7 @@ MMDET_CONFIG = {
 def pair(name, **changes):
     """mmdet's model and ours with the same random weights, both without dropout; mmdet's arithmetic in ours."""
     cfg = get_config(MMDET_CONFIG[name])
-    cfg.merge_from_dict({
-        'model.backbone.depth': 18,
-        'model.backbone.init_cfg': None,
-        'model.neck.in_channels': [512],
-        'model.encoder.num_layers': 2,
-        'model.decoder.num_layers': 2,
-        'model.num_queries': 20,
-        **changes
-    })
+    cfg.merge_from_dict({**SMALL, **changes})
     theirs = MODELS.build(cfg.model)
     theirs.init_weights()
     wake(theirs)
