@@ -13,8 +13,9 @@ def test_equals_the_authors(name):
     assert {tuple(pair) for pair in got['matches'].tolist()} == pairs and len(pairs) == 3 * 11
     assert got['trained parameters'] == expected.pop('trained parameters')
     for key, value in expected.items():
-        scale = np.abs(value).max()
-        np.testing.assert_allclose(got[key], value, rtol=1e-4, atol=1e-4 * scale, err_msg=key)
+        # A rectifier whose input lies within rounding of zero passes the gradient on one machine and not on another.
+        tolerance = 1e-3 if key.startswith('gradient') else 1e-4
+        np.testing.assert_allclose(got[key], value, rtol=1e-4, atol=tolerance * np.abs(value).max(), err_msg=key)
 
 
 def test_golden_files_say_where_they_come_from():
