@@ -88,7 +88,7 @@ def test_a_group_is_seen_by_itself_only():
         encoder_inputs, memory_inputs = model.pre_transformer(model.extract_feat(inputs), samples)
         memory = model.forward_encoder(**encoder_inputs)
         queries = model.train().pre_decoder(memory, gts)
-        noised = len(queries['denoising'])
+        noised = len(queries.pop('denoising'))
         assert noised == 12 and queries['content'].shape[1] == 12 + 20
 
         def changed(where):

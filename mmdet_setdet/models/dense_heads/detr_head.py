@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..assignment import Plan
+from ..denoising import DenoisingQueries
 from ..ground_truths import GroundTruths
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1)
@@ -95,9 +96,21 @@ class DETRHead(BaseModule):
         boxes = self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
         return self.fc_cls(hidden_states), boxes.float().sigmoid()
 
-    def loss(self, hidden_states: Tensor, gts: GroundTruths) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all others."""
-        return self.summarise(self.loss_by_layer(*self(hidden_states), gts))
+    def loss(self, gts: GroundTruths, denoising: DenoisingQueries | None = None, **states: Tensor) -> dict[str, Tensor]:
+        """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all others.
+
+        Args:
+            gts (GroundTruths): The objects of the batch.
+            denoising (DenoisingQueries, optional): The first queries are these; ``loss_dn`` is theirs, over all layers.
+            **states (Tensor): What :meth:`forward` takes.
+        """
+        logits, boxes = self(**states)
+        if denoising is None:
+            return self.summarise(self.loss_by_layer(logits, boxes, gts))
+        n = len(denoising)
+        losses = self.summarise(self.loss_by_layer(logits[:, :, n:], boxes[:, :, n:], gts))
+        dn_losses = self.dn_loss_by_layer(logits[:, :, :n], boxes[:, :, :n], gts, denoising)
+        return dict(losses, loss_dn=torch.stack(list(dn_losses.values())).sum())
 
     @staticmethod
     def summarise(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -123,6 +136,31 @@ class DETRHead(BaseModule):
         labels[plan.pred] = gts.labels.flatten()[plan.gt]
         loss_cls = self.loss_cls_by_layer(logits.flatten(1, 2), labels.unflatten(0, (len(logits), -1)), num_boxes)
         return dict(loss_cls=loss_cls, **self.box_losses(boxes, gts, plan, num_boxes))
+
+    def dn_loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths,
+                         denoising: DenoisingQueries) -> dict[str, Tensor]:
+        """Losses of the denoising queries, whose plan is known.
+
+        The number of targets is averaged over processes, like the number of objects of the matching part, so that a
+        process without objects does not change the weight of the others'. The authors' code does not average it.
+
+        Args:
+            logits (Tensor): (L, B, N, K or K + 1).
+            boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, N, 4).
+            gts (GroundTruths): The objects of the batch.
+            denoising (DenoisingQueries): The queries that these are the predictions of.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
+        """
+        plan = denoising.plan(gts, len(logits))
+        num_boxes = mean_over_processes(gts.total * denoising.num_groups, logits.device)
+        by_layer = (len(logits), gts.total * denoising.num_groups)
+        planned = logits.float().flatten(0, 2)[plan.pred].unflatten(0, by_layer)
+        labels = gts.labels.flatten()[plan.gt].unflatten(0, by_layer)
+        return dict(
+            loss_cls=self.loss_cls_by_layer(planned, labels, num_boxes),
+            **self.box_losses(boxes, gts, plan, num_boxes))
 
     def loss_cls_by_layer(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
         """Classification loss (L, ) of logits (L, N, K or K + 1) and labels (L, N), K meaning "no object".

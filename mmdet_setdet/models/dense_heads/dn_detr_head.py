@@ -1,15 +1,12 @@
-"""DN-DETR's head: DAB-DETR's, with the losses of the denoising queries."""
+"""DAB-DETR's and DN-DETR's head: boxes as changes of anchors."""
 
-import torch
 from mmdet.models.layers.transformer import MLP
 from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..denoising import DenoisingQueries
-from ..ground_truths import GroundTruths
 from ..layers import inverse_sigmoid
-from .detr_head import DETRHead, mean_over_processes
+from .detr_head import DETRHead
 
 FOCAL_LOSS = dict(type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=1.)
 
@@ -53,42 +50,3 @@ class DNDETRHead(DETRHead):
         """
         boxes = self.fc_reg(hidden_states) + inverse_sigmoid(references, self.eps)
         return self.fc_cls(hidden_states), boxes.sigmoid()
-
-    def loss(self,
-             hidden_states: Tensor,
-             references: Tensor,
-             gts: GroundTruths,
-             denoising: DenoisingQueries | None = None) -> dict[str, Tensor]:
-        """As :meth:`DETRHead.loss`, and ``loss_dn`` over all layers if the first queries are denoising queries."""
-        logits, boxes = self(hidden_states, references)
-        if denoising is None:
-            return self.summarise(self.loss_by_layer(logits, boxes, gts))
-        n = len(denoising)
-        losses = self.summarise(self.loss_by_layer(logits[:, :, n:], boxes[:, :, n:], gts))
-        dn_losses = self.dn_loss_by_layer(logits[:, :, :n], boxes[:, :, :n], gts, denoising)
-        return dict(losses, loss_dn=torch.stack(list(dn_losses.values())).sum())
-
-    def dn_loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths,
-                         denoising: DenoisingQueries) -> dict[str, Tensor]:
-        """Losses of the denoising queries, whose plan is known.
-
-        The number of targets is averaged over processes, like the number of objects of the matching part, so that a
-        process without objects does not change the weight of the others'. The authors' code does not average it.
-
-        Args:
-            logits (Tensor): (L, B, N, K).
-            boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, N, 4).
-            gts (GroundTruths): The objects of the batch.
-            denoising (DenoisingQueries): The queries that these are the predictions of.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
-        """
-        plan = denoising.plan(gts, len(logits))
-        num_boxes = mean_over_processes(gts.total * denoising.num_groups, logits.device)
-        by_layer = (len(logits), gts.total * denoising.num_groups)
-        planned = logits.float().flatten(0, 2)[plan.pred].unflatten(0, by_layer)
-        labels = gts.labels.flatten()[plan.gt].unflatten(0, by_layer)
-        return dict(
-            loss_cls=self.loss_cls_by_layer(planned, labels, num_boxes),
-            **self.box_losses(boxes, gts, plan, num_boxes))

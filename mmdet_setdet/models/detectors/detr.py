@@ -3,13 +3,15 @@
 import torch
 from mmdet.models.detectors import DetectionTransformer
 from mmdet.models.layers import SinePositionalEncoding
+from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
 from mmdet.structures import OptSampleList, SampleList
+from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
+from ..denoising import Denoising, DenoisingQueries
 from ..ground_truths import GroundTruths
-from ..layers import Decoder, Encoder
 
 
 def padding_mask(image_sizes: list[tuple[int, int]], input_size: tuple[int, int], feature_size: tuple[int, int],
@@ -46,14 +48,34 @@ class DETR(DetectionTransformer):
 
     ``encoder``, ``decoder`` and ``positional_encoding`` are configured as mmdet's DETR, and the parameters have
     mmdet's names, so its checkpoints load as they are.
+
+    Args:
+        denoising (dict, optional): Arguments of :class:`Denoising` other than ``num_classes`` and ``embed_dims``: in
+            training, noised ground truths are decoded beside the learnt queries (DN-DETR). None: no denoising.
+        **kwargs: As mmdet's ``DetectionTransformer``. ``encoder`` and ``decoder`` may name another ``type``.
     """
+    default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
+
+    def __init__(self, *args, denoising: OptConfigType = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.denoising = None
+        if denoising is not None:
+            self.denoising = Denoising(self.bbox_head.num_classes, self.embed_dims, **denoising)
+            self._init_noised_queries()
 
     def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
-        self.encoder = Encoder(**self.encoder)
-        self.decoder = Decoder(**self.decoder)
+        for part, default_type in self.default_types.items():
+            setattr(self, part, MODELS.build({'type': default_type, **getattr(self, part)}))
         self.embed_dims = self.encoder.embed_dims
+        self._init_queries()
+
+    def _init_queries(self) -> None:
         self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
+
+    def _init_noised_queries(self) -> None:
+        # DETR's queries are learnt positions without meaning, so it is learnt as well where a box lies among them.
+        self.box_pos_head = MLP(2 * self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch of images (B, 3, H, W) and their data samples."""
@@ -83,7 +105,10 @@ class DETR(DetectionTransformer):
         """
         encoder_inputs, memory_inputs = self.pre_transformer(img_feats, batch_data_samples)
         memory = self.forward_encoder(**encoder_inputs)
-        return self.forward_decoder(memory=memory, **self.pre_decoder(memory, gts), **memory_inputs)
+        queries = self.pre_decoder(memory, gts)
+        denoising = queries.pop('denoising')
+        states = self.forward_decoder(memory=memory, **queries, **memory_inputs)
+        return states if denoising is None else dict(states, denoising=denoising)
 
     def pre_transformer(self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
         """The last feature map as tokens (B, hw, C), with positions (B, hw, C) and padding (B, hw) or None."""
@@ -102,18 +127,44 @@ class DETR(DetectionTransformer):
         return self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask)
 
     def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> dict[str, Tensor]:
-        """Queries: zeros as content, learnt positions, both (B, Q, C)."""
-        query_pos = self.query_embedding.weight.expand(len(memory), -1, -1)
-        return dict(query=torch.zeros_like(query_pos), query_pos=query_pos)
+        """M matching queries, behind N denoising queries while training.
 
-    def forward_decoder(self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_mask: Tensor | None,
-                        memory_pos: Tensor) -> dict[str, Tensor]:
-        """Hidden states of all decoder layers, (L, B, Q, C)."""
-        return dict(
-            hidden_states=self.decoder(
-                query=query,
-                key=memory,
-                value=memory,
-                query_pos=query_pos,
-                key_pos=memory_pos,
-                key_padding_mask=memory_mask))
+        Returns:
+            dict: The tensors of :meth:`matching_queries`, each (B, N + M, .); ``self_attn_mask`` (N + M, N + M) or
+            None; and ``denoising``, the :class:`DenoisingQueries` or None.
+        """
+        queries = self.matching_queries(len(memory))
+        if self.denoising is None or gts is None or not self.training:
+            return dict(queries, self_attn_mask=None, denoising=None)
+        denoising = self.denoising(gts)
+        noised = self.noised_queries(denoising)
+        mask = denoising.attention_mask(next(iter(queries.values())).shape[1])
+        joined = {name: torch.cat([noised[name], matching], 1) for name, matching in queries.items()}
+        return dict(joined, self_attn_mask=mask, denoising=denoising)
+
+    def matching_queries(self, batch_size: int) -> dict[str, Tensor]:
+        """Learnt positions and their content, zero unless there is denoising; both (B, M, C)."""
+        query_pos = self.query_embedding.weight.expand(batch_size, -1, -1)
+        return dict(query=self._know_nothing(torch.zeros_like(query_pos)), query_pos=query_pos)
+
+    def _know_nothing(self, content: Tensor) -> Tensor:
+        """Content (..., C) of matching queries, marked as such where there are denoising queries beside them."""
+        return content if self.denoising is None else content + self.denoising.matching_content()
+
+    def noised_queries(self, noised: DenoisingQueries) -> dict[str, Tensor]:
+        """Denoising queries in the form of :meth:`matching_queries`: the position is learnt from the noised box."""
+        encoding = coordinate_to_encoding(noised.anchors.sigmoid(), self.embed_dims // 2)
+        return dict(query=noised.content, query_pos=self.box_pos_head(encoding))
+
+    def forward_decoder(self, query: Tensor, query_pos: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
+                        memory_mask: Tensor | None, memory_pos: Tensor) -> dict[str, Tensor]:
+        """Hidden states of all decoder layers, (L, B, N + M, C)."""
+        hidden_states = self.decoder(
+            query=query,
+            key=memory,
+            value=memory,
+            query_pos=query_pos,
+            key_pos=memory_pos,
+            self_attn_mask=self_attn_mask,
+            key_padding_mask=memory_mask)
+        return dict(hidden_states=hidden_states)

@@ -7,9 +7,10 @@ from mmdet.models.layers.transformer.dab_detr_layers import DABDetrTransformerDe
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
+from ...registry import MODELS
 from .attention import ConditionalAttention
 from .boxes import inverse_sigmoid
-from .detr_layers import Encoder, XavierInit
+from .detr_layers import DETREncoder, XavierInit
 
 
 class DABDecoderLayer(DABDetrTransformerDecoderLayer):
@@ -28,7 +29,8 @@ def start_at_one(scale: MLP) -> None:
     nn.init.ones_(scale.layers[-1].bias)
 
 
-class DABEncoder(Encoder):
+@MODELS.register_module()
+class DABEncoder(DETREncoder):
     """DETR's encoder whose positional encoding is scaled by the content, ``query_scale``, before each layer.
 
     Args:
@@ -51,12 +53,13 @@ class DABEncoder(Encoder):
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
     def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
-        """See :meth:`Encoder.forward`."""
+        """See :meth:`DETREncoder.forward`."""
         for layer in self.layers:
             query = layer(query, query_pos * self.query_scale(query), key_padding_mask)
         return query
 
 
+@MODELS.register_module()
 class DABDecoder(XavierInit, DABDetrTransformerDecoder):
     """DAB-DETR's decoder with modulated attention and iterative refinement.
 

@@ -10,6 +10,7 @@ from mmdet.models.layers.transformer import (
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
+from ...registry import MODELS
 from .attention import MultiheadAttention
 
 
@@ -41,7 +42,8 @@ class DecoderLayer(DetrTransformerDecoderLayer):
         self.cross_attn = MultiheadAttention(**self.cross_attn_cfg)
 
 
-class Encoder(XavierInit, DetrTransformerEncoder):
+@MODELS.register_module()
+class DETREncoder(XavierInit, DetrTransformerEncoder):
     """mmdet's DETR encoder of :class:`EncoderLayer`."""
 
     def _init_layers(self) -> None:
@@ -64,7 +66,8 @@ class Encoder(XavierInit, DetrTransformerEncoder):
         return query
 
 
-class Decoder(XavierInit, DetrTransformerDecoder):
+@MODELS.register_module()
+class DETRDecoder(XavierInit, DetrTransformerDecoder):
     """mmdet's DETR decoder of :class:`DecoderLayer`; returns the normalised states of all layers, (L, B, Q, C)."""
 
     def _init_layers(self) -> None:
