@@ -1,4 +1,4 @@
-"""Test images are resized as by the authors of DETR: Pillow's pixels, truncated sizes, boxes that find their way back."""
+"""Test images are resized as by DETR's authors: Pillow's pixels, truncated sizes, boxes that find their way back."""
 import cv2
 import numpy as np
 import pytest
