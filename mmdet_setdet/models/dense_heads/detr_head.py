@@ -8,7 +8,7 @@ from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +17,7 @@ from ...registry import MODELS
 from ..assignment import Plan
 from ..denoising import DenoisingQueries
 from ..ground_truths import GroundTruths
+from ..layers import inverse_sigmoid
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1)
 L1_LOSS = dict(type='L1Loss', loss_weight=5.)
@@ -35,7 +36,9 @@ def mean_over_processes(number: float, device: torch.device) -> Tensor:
 class DETRHead(BaseModule):
     """Classes by softmax over K + 1 (the last is "no object"), boxes by a 3-layer perceptron (DETR, section 3.2).
 
-    All L decoder layers and B images are one stacked tensor: matched by one call, one loss computation.
+    With ``use_sigmoid=True`` in ``loss_cls`` and references from the decoder it is Conditional DETR's head: classes by
+    sigmoid, boxes as changes of reference points. All L decoder layers and B images are one stacked tensor: matched by
+    one call, one loss computation.
 
     Args:
         num_classes (int): Number of classes K.
@@ -44,6 +47,8 @@ class DETRHead(BaseModule):
         loss_cls (dict): Classification loss. With ``use_sigmoid=False`` its ``bg_cls_weight`` weighs "no object".
         loss_bbox (dict): L1 loss of normalised boxes.
         loss_iou (dict): Generalised IoU loss.
+        eps (float): References are kept this far from 0 and 1 before the inverse sigmoid (1e-3 in the authors' code of
+            DN-DETR and in mmdet's head of DAB-DETR, 1e-5 in mmdet's other heads).
         train_cfg (dict, optional): Has ``assigner``.
         test_cfg (dict, optional): ``max_per_img``, the number of results for an image.
         init_cfg (dict, optional): Initialisation, as in mmengine.
@@ -59,6 +64,7 @@ class DETRHead(BaseModule):
                  loss_cls: ConfigType = SOFTMAX_LOSS,
                  loss_bbox: ConfigType = L1_LOSS,
                  loss_iou: ConfigType = GIOU_LOSS,
+                 eps: float = 1e-3,
                  train_cfg: OptConfigType = None,
                  test_cfg: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -66,6 +72,7 @@ class DETRHead(BaseModule):
         self.num_classes = num_classes
         self.embed_dims = embed_dims
         self.num_reg_fcs = num_reg_fcs
+        self.eps = eps
         self.test_cfg = test_cfg or {}
         loss_cls = dict(loss_cls)
         no_object_weight = loss_cls.pop('bg_cls_weight', 1.)
@@ -87,14 +94,31 @@ class DETRHead(BaseModule):
         self.reg_ffn = FFN(self.embed_dims, self.embed_dims, self.num_reg_fcs, add_residual=False)
         self.fc_reg = nn.Linear(self.embed_dims, 4)
 
-    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicts from the states of all layers, (L, B, Q, C).
+    def init_weights(self) -> None:
+        """By ``init_cfg``; with sigmoid every class starts at probability 0.01."""
+        super().init_weights()
+        if self.loss_cls.use_sigmoid:
+            nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(0.01))
+
+    def forward(self, hidden_states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predicts from the states of all layers.
+
+        Args:
+            hidden_states (Tensor): (L, B, Q, C).
+            references (Tensor, optional): What each layer starts from, points or boxes (cx, cy[, w, h]) in [0, 1],
+                (L or 1, B, Q, 2 or 4). Without them boxes are predicted outright.
 
         Returns:
             tuple[Tensor, Tensor]: Logits (L, B, Q, K or K + 1) and boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4).
         """
-        boxes = self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
-        return self.fc_cls(hidden_states), boxes.float().sigmoid()
+        boxes = self.regress(hidden_states).float()
+        if references is not None:
+            boxes = boxes + F.pad(inverse_sigmoid(references, self.eps), (0, 4 - references.shape[-1]))
+        return self.fc_cls(hidden_states), boxes.sigmoid()
+
+    def regress(self, hidden_states: Tensor) -> Tensor:
+        """Boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
+        return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
     def loss(self, gts: GroundTruths, denoising: DenoisingQueries | None = None, **states: Tensor) -> dict[str, Tensor]:
         """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all others.
