@@ -98,7 +98,13 @@ class DETRHead(BaseModule):
         """By ``init_cfg``; with sigmoid every class starts at probability 0.01."""
         super().init_weights()
         if self.loss_cls.use_sigmoid:
-            nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(0.01))
+            for classifier in self.classifiers:
+                nn.init.constant_(classifier.bias, bias_init_with_prob(0.01))
+
+    @property
+    def classifiers(self) -> list[nn.Linear]:
+        """list[nn.Linear]: The classifier of all decoder layers, or one for each."""
+        return [self.fc_cls]
 
     def forward(self, hidden_states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicts from the states of all layers.
@@ -114,7 +120,11 @@ class DETRHead(BaseModule):
         boxes = self.regress(hidden_states).float()
         if references is not None:
             boxes = boxes + F.pad(inverse_sigmoid(references, self.eps), (0, 4 - references.shape[-1]))
-        return self.fc_cls(hidden_states), boxes.sigmoid()
+        return self.classify(hidden_states), boxes.sigmoid()
+
+    def classify(self, hidden_states: Tensor) -> Tensor:
+        """Logits: (L, B, Q, C) -> (L, B, Q, K or K + 1)."""
+        return self.fc_cls(hidden_states)
 
     def regress(self, hidden_states: Tensor) -> Tensor:
         """Boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
