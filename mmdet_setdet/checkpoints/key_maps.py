@@ -11,35 +11,80 @@ _SHARED = [
     (r'^decoder\.norm\.', 'decoder.post_norm.'),
     *((rf'^((?:en|de)coder\.layers\.\d+)\.norm{number}\.', rf'\1.norms.{number - 1}.') for number in (1, 2, 3)),
 ]
+_DENOISING = [
+    (r'^refpoint_embed\.', 'query_embedding.'),
+    (r'^label_enc\.', 'denoising.label_enc.'),
+    (r'^(transformer\.)?patterns\.', 'patterns.'),
+]
+_DAB_DECODER = [
+    (r'^(decoder\.)?bbox_embed\.', 'bbox_head.fc_reg.'),
+    (r'\.sa_(q|k)(content|pos)_proj', r'.self_attn.\1\2_proj'),
+    (r'\.ca_(q|k)(content|pos|pos_sine)_proj', r'.cross_attn.\1\2_proj'),
+    (r'\.sa_v_proj', '.self_attn.v_proj'),
+    (r'\.ca_v_proj', '.cross_attn.v_proj'),
+    (r'\.ca_out_v_proj', '.cross_attn.out_proj'),
+    (r'\.activation\.', '.ffn.layers.0.1.'),
+]
+_LEVELS = [
+    (r'^input_proj\.3\.', 'neck.extra_convs.0.'),
+    (r'^input_proj\.(\d)\.', r'neck.convs.\1.'),
+    (r'^(neck\.\w+\.\d)\.0\.', r'\1.conv.'),
+    (r'^(neck\.\w+\.\d)\.1\.', r'\1.gn.'),
+    (r'^transformer\.level_embed', 'level_embed'),
+]
+_BOX_BRANCH = [
+    (r'^bbox_embed\.layers\.0\.', 'bbox_head.reg_ffn.layers.0.0.'),
+    (r'^bbox_embed\.layers\.1\.', 'bbox_head.reg_ffn.layers.1.'),
+    (r'^bbox_embed\.layers\.2\.', 'bbox_head.fc_reg.'),
+]
+# transformers' own ResNet, which it takes instead of timm's if told so.
+_HF_RESNET = [
+    (r'^backbone\.embedder\.embedder\.convolution\.', 'backbone.conv1.'),
+    (r'^backbone\.embedder\.embedder\.normalization\.', 'backbone.bn1.'),
+    *((rf'^backbone\.encoder\.stages\.{i}\.layers\.', f'backbone.layer{i + 1}.') for i in range(4)),
+    *((rf'\.layer\.{i}\.convolution\.', f'.conv{i + 1}.') for i in range(3)),
+    *((rf'\.layer\.{i}\.normalization\.', f'.bn{i + 1}.') for i in range(3)),
+    (r'\.shortcut\.convolution\.', '.downsample.0.'),
+    (r'\.shortcut\.normalization\.', '.downsample.1.'),
+]
 # By the authors' code base; applied one after the other.
 RENAMED = {
     'detr': [
         *_SHARED,
-        (r'^bbox_embed\.layers\.0\.', 'bbox_head.reg_ffn.layers.0.0.'),
-        (r'^bbox_embed\.layers\.1\.', 'bbox_head.reg_ffn.layers.1.'),
-        (r'^bbox_embed\.layers\.2\.', 'bbox_head.fc_reg.'),
+        *_BOX_BRANCH,
         (r'^query_embed\.', 'query_embedding.'),
         (r'\.self_attn\.', '.self_attn.attn.'),
         (r'\.multihead_attn\.', '.cross_attn.attn.'),
     ],
     'dn-detr': [
         *_SHARED,
-        (r'^(decoder\.)?bbox_embed\.', 'bbox_head.fc_reg.'),
-        (r'^refpoint_embed\.', 'query_embedding.'),
-        (r'^label_enc\.', 'denoising.label_enc.'),
-        (r'^(transformer\.)?patterns\.', 'patterns.'),
-        (r'\.sa_(q|k)(content|pos)_proj', r'.self_attn.\1\2_proj'),
-        (r'\.ca_(q|k)(content|pos|pos_sine)_proj', r'.cross_attn.\1\2_proj'),
-        (r'\.sa_v_proj', '.self_attn.v_proj'),
-        (r'\.ca_v_proj', '.cross_attn.v_proj'),
+        *_DENOISING,
+        *_DAB_DECODER,
         (r'^(encoder\.layers\.\d+)\.self_attn\.', r'\1.self_attn.attn.'),
-        (r'\.activation\.', '.ffn.layers.0.1.'),
+    ],
+    'dn-deformable-detr': [
+        *_LEVELS,
+        (r'^class_embed\.', 'bbox_head.cls_branches.'),
+        (r'^(transformer\.decoder\.)?bbox_embed\.', 'bbox_head.reg_branches.'),
+        *((rf'^(bbox_head\.reg_branches\.\d+)\.layers\.{number}\.', rf'\1.{2 * number}.') for number in range(3)),
+        # Their first norm of a decoder layer is the one behind cross attention, which comes second.
+        (r'(\.decoder\.layers\.\d+)\.norm1\.', r'\1.norms.1.'),
+        (r'(\.decoder\.layers\.\d+)\.norm2\.', r'\1.norms.0.'),
+        (r'(\.decoder\.layers\.\d+)\.self_attn\.', r'\1.self_attn.attn.'),
+        *_SHARED,
+        *_DENOISING,
+    ],
+    'dn-deformable-detr-encoder': [
+        *_LEVELS,
+        *_SHARED,
+        *_DENOISING,
+        *_DAB_DECODER,
     ],
 }
 
 
 def our_name(source: str, name: str) -> str:
-    """Our name of the parameter that the code base ``source`` ('detr' or 'dn-detr') calls ``name``."""
+    """Our name of the parameter that the code base ``source`` (a key of :data:`RENAMED`) calls ``name``."""
     for pattern, replacement in RENAMED[source]:
         name = re.sub(pattern, replacement, name)
     return name
