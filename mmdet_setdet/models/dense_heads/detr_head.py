@@ -199,7 +199,8 @@ class DETRHead(BaseModule):
     def loss_cls_by_layer(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
         """Classification loss (L, ) of logits (L, N, K or K + 1) and labels (L, N), K meaning "no object".
 
-        The sigmoid loss is divided by the number of objects, the softmax loss by the weights of its targets.
+        The sigmoid loss is divided by the number of objects, the softmax loss by the weights of its targets; without
+        targets both are 0.
         """
         if self.loss_cls.use_sigmoid:
             target = labels[..., None] == torch.arange(self.num_classes, device=labels.device)
@@ -207,7 +208,7 @@ class DETRHead(BaseModule):
             return loss.view(len(logits), -1).sum(1) / num_boxes
         loss = self.loss_cls(logits.flatten(0, 1), labels.flatten(), reduction_override='none')
         weight = 1 + (self.loss_cls.class_weight[-1] - 1) * (labels == self.num_classes)
-        return loss.view(len(logits), -1).sum(1) / weight.sum(1)
+        return loss.view(len(logits), -1).sum(1) / weight.sum(1).clamp(min=torch.finfo(loss.dtype).eps)
 
     def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Plan, num_boxes: Tensor) -> dict[str, Tensor]:
         """``loss_bbox`` and ``loss_iou``, each (L, ), of the plan's pairs; boxes are (L, B, N, 4)."""
