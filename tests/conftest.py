@@ -45,5 +45,7 @@ SMALL = {
 def small_model_cfg(name: str, **changes) -> Config:
     """The model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
     cfg = Config.fromfile(CONFIGS / name)
+    channels = [count // 4 for count in cfg.model.neck.in_channels]  # ResNet-18 has a quarter of ResNet-50's
+    changes = {'neck.in_channels': channels, **changes}
     cfg.merge_from_dict({**SMALL, **{f'model.{key}': value for key, value in changes.items()}})
     return cfg.model

@@ -7,33 +7,11 @@ from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..denoising import Denoising, DenoisingQueries
 from ..ground_truths import GroundTruths
-
-
-def padding_mask(image_sizes: list[tuple[int, int]], input_size: tuple[int, int], feature_size: tuple[int, int],
-                 device: torch.device) -> Tensor | None:
-    """Which cells of a feature map show padding only, by nearest-neighbour reduction as in DETR.
-
-    Args:
-        image_sizes (list[tuple[int, int]]): Height and width of each image without padding.
-        input_size (tuple[int, int]): Height and width of the padded batch.
-        feature_size (tuple[int, int]): Height h and width w of the feature map.
-        device (torch.device): Where the mask is wanted.
-
-    Returns:
-        Tensor | None: True where padding, (B, h, w); None where no image is padded.
-    """
-    if all(tuple(size) == tuple(input_size) for size in image_sizes):
-        return None
-    sizes = torch.tensor(image_sizes).to(device, non_blocking=True)
-    rows, cols = (
-        F.interpolate((torch.arange(full, device=device) >= size[:, None])[:, None].float(), size=small)[:, 0].bool()
-        for full, small, size in zip(input_size, feature_size, sizes.unbind(1)))
-    return rows[:, :, None] | cols[:, None, :]
+from ..layers import FeatureLevels
 
 
 @MODELS.register_module()
@@ -52,22 +30,27 @@ class DETR(DetectionTransformer):
     Args:
         denoising (dict, optional): Arguments of :class:`Denoising` other than ``num_classes`` and ``embed_dims``: in
             training, noised ground truths are decoded beside the learnt queries (DN-DETR). None: no denoising.
+        num_feature_levels (int): Feature maps to use, the last of those that the neck gives. More than one are told
+            apart by ``level_embed``, and want an encoder and a decoder for several levels.
         **kwargs: As mmdet's ``DetectionTransformer``. ``encoder`` and ``decoder`` may name another ``type``.
     """
     default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
 
-    def __init__(self, *args, denoising: OptConfigType = None, **kwargs) -> None:
+    def __init__(self, *args, denoising: OptConfigType = None, num_feature_levels: int = 1, **kwargs) -> None:
+        self.denoising = denoising
+        self.num_feature_levels = num_feature_levels
         super().__init__(*args, **kwargs)
-        self.denoising = None
-        if denoising is not None:
-            self.denoising = Denoising(self.bbox_head.num_classes, self.embed_dims, **denoising)
-            self._init_noised_queries()
 
     def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
         for part, default_type in self.default_types.items():
             setattr(self, part, MODELS.build({'type': default_type, **getattr(self, part)}))
         self.embed_dims = self.encoder.embed_dims
+        if self.num_feature_levels > 1:
+            self.level_embed = nn.Parameter(torch.randn(self.num_feature_levels, self.embed_dims))
+        if self.denoising is not None:
+            self.denoising = Denoising(self.bbox_head.num_classes, self.embed_dims, **self.denoising)
+            self._init_noised_queries()
         self._init_queries()
 
     def _init_queries(self) -> None:
@@ -96,7 +79,7 @@ class DETR(DetectionTransformer):
         """Tokens -> memory -> decoded queries.
 
         Args:
-            img_feats (tuple[Tensor]): Feature maps; the last, (B, C, h, w), is used.
+            img_feats (tuple[Tensor]): Feature maps, each (B, C, h, w); the last ``num_feature_levels`` are used.
             batch_data_samples (list[DetDataSample], optional): They tell what is padding; without them nothing is.
             gts (GroundTruths, optional): The objects, in training.
 
@@ -111,20 +94,25 @@ class DETR(DetectionTransformer):
         return states if denoising is None else dict(states, denoising=denoising)
 
     def pre_transformer(self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
-        """The last feature map as tokens (B, hw, C), with positions (B, hw, C) and padding (B, hw) or None."""
-        feat = img_feats[-1]
-        mask = None
+        """Feature maps as S tokens (B, S, C), with positions (B, S, C), padding (B, S) or None, and their levels."""
+        feats = img_feats[-self.num_feature_levels:]
+        padded = {}
         if batch_data_samples:
-            sizes = [sample.img_shape[:2] for sample in batch_data_samples]
-            mask = padding_mask(sizes, batch_data_samples[0].batch_input_shape, feat.shape[-2:], feat.device)
-        pos = self.positional_encoding(mask, input=feat).flatten(2).transpose(1, 2)
-        mask = None if mask is None else mask.flatten(1)
-        feat = feat.permute(0, 2, 3, 1).flatten(1, 2)
-        return dict(feat=feat, feat_mask=mask, feat_pos=pos), dict(memory_mask=mask, memory_pos=pos)
+            padded['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
+            padded['input_size'] = batch_data_samples[0].batch_input_shape
+        levels = FeatureLevels.of(feats, **padded)
+        pos = [self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)]
+        if self.num_feature_levels > 1:
+            pos = [level_pos + embed[:, None, None] for level_pos, embed in zip(pos, self.level_embed)]
+        feat, pos = (torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps], 1) for maps in (feats, pos))
+        mask = levels.padding
+        return (dict(feat=feat, feat_mask=mask, feat_pos=pos, levels=levels),
+                dict(memory_mask=mask, memory_pos=pos, levels=levels))
 
-    def forward_encoder(self, feat: Tensor, feat_mask: Tensor | None, feat_pos: Tensor) -> Tensor:
-        """The encoded image, (B, hw, C)."""
-        return self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask)
+    def forward_encoder(self, feat: Tensor, feat_mask: Tensor | None, feat_pos: Tensor,
+                        levels: FeatureLevels) -> Tensor:
+        """The encoded image, (B, S, C)."""
+        return self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask, levels=levels)
 
     def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> dict[str, Tensor]:
         """M matching queries, behind N denoising queries while training.
@@ -157,7 +145,7 @@ class DETR(DetectionTransformer):
         return dict(query=noised.content, query_pos=self.box_pos_head(encoding))
 
     def forward_decoder(self, query: Tensor, query_pos: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
-                        memory_mask: Tensor | None, memory_pos: Tensor) -> dict[str, Tensor]:
+                        memory_mask: Tensor | None, memory_pos: Tensor, levels: FeatureLevels) -> dict[str, Tensor]:
         """Hidden states of all decoder layers, (L, B, N + M, C)."""
         hidden_states = self.decoder(
             query=query,

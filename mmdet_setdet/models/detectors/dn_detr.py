@@ -1,11 +1,13 @@
 """DN-DETR: DAB-DETR whose training is helped by denoising; without denoising it is DAB-DETR."""
 
 import torch
+from mmdet.utils import ConfigType
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..denoising import DenoisingQueries
-from ..layers import inverse_sigmoid
+from ..layers import FeatureLevels, inverse_sigmoid
 from .detr import DETR
 
 
@@ -25,20 +27,30 @@ class DNDETR(DETR):
         num_patterns (int): Patterns, i.e. learnt contents, that each anchor is tried with; 0 for none. Multiplies the
             number of queries (Anchor DETR, section 3.3).
         random_refpoints_xy (bool): Anchor centres are drawn evenly over the image and stay fixed.
+        learn_content (bool): Each matching query has a content of its own, ``tgt_embed``, instead of a common one.
     """
     default_types = dict(encoder='mmdet_setdet.DABEncoder', decoder='mmdet_setdet.DABDecoder')
 
     def __init__(self,
                  *args,
+                 decoder: ConfigType,
+                 bbox_head: ConfigType,
                  num_patterns: int = 0,
                  random_refpoints_xy: bool = False,
+                 learn_content: bool = False,
                  **kwargs) -> None:
         self.num_patterns = num_patterns
         self.random_refpoints_xy = random_refpoints_xy
-        super().__init__(*args, **kwargs)
+        self.learn_content = learn_content
+        if not bbox_head.get('share_pred_layer', True):
+            bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
+        super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
 
     def _init_queries(self) -> None:
         self.query_embedding = nn.Embedding(self.num_queries, 4)
+        if self.learn_content:
+            indicator = self.denoising is not None
+            self.tgt_embed = nn.Embedding(self.num_queries, self.embed_dims - indicator)
         if self.num_patterns > 0:
             self.patterns = nn.Embedding(self.num_patterns, self.embed_dims)
 
@@ -57,7 +69,10 @@ class DNDETR(DETR):
         anchors = self.query_embedding.weight
         if self.random_refpoints_xy:
             anchors = torch.cat([anchors[:, :2].detach(), anchors[:, 2:]], 1)
-        content = self._know_nothing(anchors.new_zeros(len(anchors), self.embed_dims))
+        if self.learn_content:
+            content = F.pad(self.tgt_embed.weight, (0, self.embed_dims - self.tgt_embed.embedding_dim))
+        else:
+            content = self._know_nothing(anchors.new_zeros(len(anchors), self.embed_dims))
         if self.num_patterns > 0:
             content = (content + self.patterns.weight[:, None]).flatten(0, 1)
             anchors = anchors.repeat(self.num_patterns, 1)
@@ -68,8 +83,8 @@ class DNDETR(DETR):
         return dict(content=noised.content, anchors=noised.anchors)
 
     def forward_decoder(self, content: Tensor, anchors: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
-                        memory_mask: Tensor | None, memory_pos: Tensor) -> dict[str, Tensor]:
+                        memory_mask: Tensor | None, memory_pos: Tensor, levels: FeatureLevels) -> dict[str, Tensor]:
         """Hidden states (L, B, Q, C) and the boxes that layers start from (L, B, Q, 4)."""
-        hidden_states, references = self.decoder(content, anchors, memory, memory_pos, self.bbox_head.fc_reg,
-                                                 self_attn_mask, memory_mask)
+        hidden_states, references = self.decoder(content, anchors, memory, memory_pos, self.bbox_head.box_branches,
+                                                 levels, self_attn_mask, memory_mask)
         return dict(hidden_states=hidden_states, references=references)

@@ -1,10 +1,15 @@
-from .attention import ConditionalAttention, MultiheadAttention, attend
+from .attention import ConditionalAttention, LevelAttention, MultiheadAttention, attend
 from .boxes import inverse_sigmoid
+from .conditional_layers import ConditionalDecoder
 from .dab_layers import DABDecoder, DABEncoder
+from .deformable_attention import DeformableAttention
+from .deformable_layers import DeformableDABDecoder, DeformableEncoder
 from .detr_layers import DETRDecoder, DETREncoder
+from .feature_levels import FeatureLevels
 from .frozen_bn import FoldedConv2d, FrozenBatchNorm2d
 
 __all__ = [
-    'ConditionalAttention', 'DABDecoder', 'DABEncoder', 'DETRDecoder', 'DETREncoder', 'FoldedConv2d',
-    'FrozenBatchNorm2d', 'MultiheadAttention', 'attend', 'inverse_sigmoid'
+    'ConditionalAttention', 'ConditionalDecoder', 'DABDecoder', 'DABEncoder', 'DETRDecoder', 'DETREncoder',
+    'DeformableAttention', 'DeformableDABDecoder', 'DeformableEncoder', 'FeatureLevels', 'FoldedConv2d',
+    'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend', 'inverse_sigmoid'
 ]

@@ -4,10 +4,13 @@ mmdet's modules write the attention of every head, (B, heads, Q, K), to memory a
 kernels do not.
 """
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
 from mmdet.models.layers.transformer.utils import ConditionalAttention as MMDetConditionalAttention
 from torch import Tensor
+
+from .feature_levels import FeatureLevels
 
 
 def attend(query: Tensor,
@@ -89,3 +92,47 @@ class ConditionalAttention(MMDetConditionalAttention):
         """Attention of projected tensors, masks as in :func:`attend`: the output and, instead of weights, None."""
         dropout = self.attn_drop.p if self.training else 0.
         return self.out_proj(attend(query, key, value, self.num_heads, attn_mask, key_padding_mask, dropout)), None
+
+
+class LevelAttention(ConditionalAttention):
+    """Conditional cross attention to each feature level by itself; each query weighs what it read from the levels.
+
+    The levels share all projections (DAB-DETR's deformable-encoder-only model).
+    """
+
+    def forward(self,
+                query: Tensor,
+                key: Tensor,
+                level_weights: Tensor,
+                levels: FeatureLevels,
+                query_pos: Tensor,
+                ref_sine_embed: Tensor,
+                key_pos: Tensor,
+                key_padding_mask: Tensor | None = None,
+                is_first: bool = False) -> Tensor:
+        """See mmdet's ``ConditionalAttention``; the keys are the tokens of ``levels``.
+
+        Args:
+            level_weights (Tensor): Share of each level, (B, Q, L).
+
+        Returns:
+            Tensor: (B, Q, C), the query added.
+        """
+        q, k, k_pos = self.qcontent_proj(query), self.kcontent_proj(key), self.kpos_proj(key_pos)
+        if is_first or self.keep_query_pos:
+            q, k = q + self.qpos_proj(query_pos), k + k_pos
+        q = self._by_head(q, self.qpos_sine_proj(ref_sine_embed))
+        keys, values = levels.split(self._by_head(k, k_pos)), levels.split(self.v_proj(key))
+        masks = [None] * len(keys) if key_padding_mask is None else levels.split(key_padding_mask)
+        # Shares add up to one, so projecting the mixture is projecting each level.
+        mixed = sum(weight * self._read(q, *level)
+                    for weight, *level in zip(level_weights.split(1, -1), keys, values, masks))
+        return query + self.proj_drop(self.out_proj(mixed))
+
+    def _by_head(self, content: Tensor, position: Tensor) -> Tensor:
+        """(B, N, C) twice -> (B, N, 2C), in which each head has its part of both."""
+        return torch.cat([x.unflatten(-1, (self.num_heads, -1)) for x in (content, position)], -1).flatten(2)
+
+    def _read(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None) -> Tensor:
+        dropout = self.attn_drop.p if self.training else 0.
+        return attend(query, key, value, self.num_heads, key_padding_mask=key_padding_mask, dropout=dropout)

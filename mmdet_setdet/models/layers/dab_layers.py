@@ -1,5 +1,6 @@
 """DAB-DETR's encoder and decoder: queries are anchor boxes that every layer refines (DAB-DETR, section 4)."""
 import math
+from collections.abc import Iterable
 
 import torch
 from mmdet.models.layers.transformer import MLP, DABDetrTransformerDecoder, coordinate_to_encoding
@@ -8,9 +9,10 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from .attention import ConditionalAttention
+from .attention import ConditionalAttention, LevelAttention
 from .boxes import inverse_sigmoid
 from .detr_layers import DETREncoder, XavierInit
+from .feature_levels import FeatureLevels
 
 
 class DABDecoderLayer(DABDetrTransformerDecoderLayer):
@@ -20,6 +22,35 @@ class DABDecoderLayer(DABDetrTransformerDecoderLayer):
         super()._init_layers()
         self.self_attn = ConditionalAttention(**self.self_attn_cfg)
         self.cross_attn = ConditionalAttention(**self.cross_attn_cfg)
+
+
+class LevelDABDecoderLayer(DABDecoderLayer):
+    """DAB-DETR's decoder layer on several feature levels: cross attention is :class:`LevelAttention`.
+
+    Args:
+        num_levels (int): Number of feature levels L.
+        **kwargs: As mmdet's ``DABDetrTransformerDecoderLayer``.
+    """
+
+    def __init__(self, num_levels: int, **kwargs) -> None:
+        self.num_levels = num_levels
+        super().__init__(**kwargs)
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.cross_attn = LevelAttention(**self.cross_attn_cfg)
+        self.lvl_attn = nn.Linear(self.embed_dims, self.num_levels)
+
+    def forward(self, query: Tensor, key: Tensor, query_pos: Tensor, self_attn_masks: Tensor | None,
+                **kwargs) -> Tensor:
+        """See mmdet's layer and :meth:`LevelAttention.forward`."""
+        # The authors take the projected query of the self attention, before it. Projecting it twice costs little: there
+        # are far fewer queries than keys.
+        projected = self.self_attn.qcontent_proj(query) + self.self_attn.qpos_proj(query_pos)
+        level_weights = self.lvl_attn(projected).softmax(-1)
+        query = self.norms[0](self.self_attn(query, query, query_pos, key_pos=query_pos, attn_mask=self_attn_masks))
+        query = self.norms[1](self.cross_attn(query, key, level_weights, query_pos=query_pos, **kwargs))
+        return self.norms[2](self.ffn(query))
 
 
 @torch.no_grad()
@@ -52,7 +83,11 @@ class DABEncoder(DETREncoder):
         super()._init_layers()
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
-    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
+    def forward(self,
+                query: Tensor,
+                query_pos: Tensor,
+                key_padding_mask: Tensor | None,
+                levels: FeatureLevels | None = None) -> Tensor:
         """See :meth:`DETREncoder.forward`."""
         for layer in self.layers:
             query = layer(query, query_pos * self.query_scale(query), key_padding_mask)
@@ -72,6 +107,7 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         local_init (bool): Cross attention starts near its anchor instead of anywhere: position projections of queries
             and keys start equal, and their product is then largest where the positions agree. Training from scratch
             takes off sooner by it. Wants ``temperature`` and ``scale`` equal to those of ``positional_encoding``.
+        num_levels (int): Feature levels that memory consists of. More than one: :class:`LevelDABDecoderLayer`.
         **kwargs: As mmdet's ``DABDetrTransformerDecoder``: ``num_layers``, ``layer_cfg``, ``query_scale_type``,
             ``with_modulated_hw_attn`` (width and height modulate the attention, DAB-DETR equation 6).
     """
@@ -82,7 +118,9 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                  temperature: float = 10000,
                  scale: float = 2 * math.pi,
                  local_init: bool = False,
+                 num_levels: int = 1,
                  **kwargs) -> None:
+        self.num_levels = num_levels
         super().__init__(*args, **kwargs)
         self.eps = eps
         self.temperature = temperature
@@ -91,10 +129,15 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        self.layers = ModuleList([DABDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
+        self.layers = ModuleList([self._layer() for _ in range(self.num_layers)])
         if not self.keep_query_pos:
             for layer in self.layers[1:]:
                 layer.cross_attn.qpos_proj = None
+
+    def _layer(self) -> DABDecoderLayer:
+        if self.num_levels == 1:
+            return DABDecoderLayer(**self.layer_cfg)
+        return LevelDABDecoderLayer(self.num_levels, **self.layer_cfg)
 
     def init_weights(self) -> None:
         """Xavier for every matrix, then ``local_init``."""
@@ -109,7 +152,8 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                 anchors: Tensor,
                 memory: Tensor,
                 memory_pos: Tensor,
-                box_branch: nn.Module,
+                box_branches: Iterable[nn.Module],
+                levels: FeatureLevels | None = None,
                 self_attn_mask: Tensor | None = None,
                 memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decodes anchor boxes.
@@ -117,11 +161,13 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         Args:
             content (Tensor): Content queries, (B, Q, C).
             anchors (Tensor): Anchor boxes (cx, cy, w, h) before the sigmoid, (B, Q, 4).
-            memory (Tensor): Encoded image, (B, HW, C).
-            memory_pos (Tensor): Its positional encoding, (B, HW, C).
-            box_branch (nn.Module): Maps a query to the change of its box, before the sigmoid.
+            memory (Tensor): Encoded image, (B, S, C).
+            memory_pos (Tensor): Its positional encoding, (B, S, C).
+            box_branches (Iterable[nn.Module]): One for each layer: maps a query to the change of its box, before the
+                sigmoid.
+            levels (FeatureLevels, optional): The feature maps that memory comes from, needed if there are several.
             self_attn_mask (Tensor, optional): True where query i must not see query j, (Q, Q).
-            memory_mask (Tensor, optional): True where memory is padding, (B, HW).
+            memory_mask (Tensor, optional): True where memory is padding, (B, S).
 
         Returns:
             tuple[Tensor, Tensor]: Normalised states (L, B, Q, C), and the box in [0, 1] that each layer starts from
@@ -130,7 +176,8 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         """
         reference = anchors.sigmoid()
         references, states = [reference], []
-        for index, layer in enumerate(self.layers):
+        more = dict(levels=levels) if self.num_levels > 1 else {}
+        for index, (layer, box_branch) in enumerate(zip(self.layers, box_branches)):
             encoding = coordinate_to_encoding(reference, self.embed_dims // 2, self.temperature, self.scale)
             content = layer(
                 content,
@@ -140,7 +187,8 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                 ref_sine_embed=self._modulate(encoding[..., :self.embed_dims], content, reference, index),
                 self_attn_masks=self_attn_mask,
                 key_padding_mask=memory_mask,
-                is_first=index == 0)
+                is_first=index == 0,
+                **more)
             states.append(self.post_norm(content))
             if index + 1 < self.num_layers:
                 refined = (box_branch(content) + inverse_sigmoid(reference, self.eps)).sigmoid()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from .attention import MultiheadAttention
+from .feature_levels import FeatureLevels
 
 
 class XavierInit:
@@ -50,16 +51,21 @@ class DETREncoder(XavierInit, DetrTransformerEncoder):
         self.layers = ModuleList([EncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
         self.embed_dims = self.layers[0].embed_dims
 
-    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
+    def forward(self,
+                query: Tensor,
+                query_pos: Tensor,
+                key_padding_mask: Tensor | None,
+                levels: FeatureLevels | None = None) -> Tensor:
         """Encodes image tokens.
 
         Args:
-            query (Tensor): Tokens, (B, HW, C).
-            query_pos (Tensor): Their positional encoding, (B, HW, C).
-            key_padding_mask (Tensor, optional): True where a token is padding, (B, HW).
+            query (Tensor): Tokens, (B, S, C).
+            query_pos (Tensor): Their positional encoding, (B, S, C).
+            key_padding_mask (Tensor, optional): True where a token is padding, (B, S).
+            levels (FeatureLevels, optional): Not needed, for every token sees all others.
 
         Returns:
-            Tensor: (B, HW, C).
+            Tensor: (B, S, C).
         """
         for layer in self.layers:
             query = layer(query, query_pos, key_padding_mask)

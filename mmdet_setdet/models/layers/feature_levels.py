@@ -1,0 +1,55 @@
+"""The feature maps behind a sequence of tokens."""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass
+class FeatureLevels:
+    """Feature maps of B images whose cells, map after map and row after row, are S tokens.
+
+    Attributes:
+        shapes (list[tuple[int, int]]): Height and width of each of the L maps, known to the host.
+        masks (list[Tensor | None]): True where a cell shows padding only, (B, h, w); None where no image is padded.
+        valid_ratios (Tensor): Width and height of the image as a share of each map's, (B, L, 2).
+    """
+    shapes: list[tuple[int, int]]
+    masks: list[Tensor | None]
+    valid_ratios: Tensor
+
+    @classmethod
+    def of(cls,
+           maps: tuple[Tensor],
+           image_sizes: list[tuple[int, int]] | None = None,
+           input_size: tuple[int, int] | None = None) -> 'FeatureLevels':
+        """What is padding in feature maps, by nearest-neighbour reduction as in DETR; without a device sync.
+
+        Args:
+            maps (tuple[Tensor]): Feature maps, each (B, C, h, w).
+            image_sizes (list[tuple[int, int]], optional): Height and width of each image without padding. None:
+                nothing is padded.
+            input_size (tuple[int, int], optional): Height and width of the padded batch.
+        """
+        shapes, device = [tuple(x.shape[-2:]) for x in maps], maps[0].device
+        if image_sizes is None or all(tuple(size) == tuple(input_size) for size in image_sizes):
+            return cls(shapes, [None] * len(maps), maps[0].new_ones(len(maps[0]), len(maps), 2, dtype=torch.float))
+        sizes = torch.tensor(image_sizes).to(device, non_blocking=True).unbind(1)
+        outside = [(torch.arange(full, device=device) >= size[:, None])[:, None].float()
+                   for full, size in zip(input_size, sizes)]
+        masks, ratios = [], []
+        for shape in shapes:
+            rows, cols = (F.interpolate(lines, size=small)[:, 0] for lines, small in zip(outside, shape))
+            masks.append(rows[:, :, None].bool() | cols[:, None, :].bool())
+            ratios.append(torch.stack([(1 - cols).mean(1), (1 - rows).mean(1)], 1))
+        return cls(shapes, masks, torch.stack(ratios, 1))
+
+    @property
+    def padding(self) -> Tensor | None:
+        """Tensor | None: True where a token is padding, (B, S); None where no image is padded."""
+        return None if self.masks[0] is None else torch.cat([mask.flatten(1) for mask in self.masks], 1)
+
+    def split(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Something about each token, (B, S, ...), by level."""
+        return tokens.split([height * width for height, width in self.shapes], 1)
