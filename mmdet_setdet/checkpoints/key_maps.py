@@ -80,7 +80,30 @@ RENAMED = {
         *_DENOISING,
         *_DAB_DECODER,
     ],
+    # Both layouts: what the hub has (transformers 4 and earlier) and the names within transformers 5.
+    'hf-detr': [
+        (r'^model\.backbone\.(conv_encoder\.)?model\.', 'backbone.'),
+        *_HF_RESNET,
+        (r'^model\.input_projection\.', 'neck.convs.0.conv.'),
+        (r'^model\.query_position_embeddings\.', 'query_embedding.'),
+        (r'^model\.(encoder|decoder)\.', r'\1.'),
+        (r'^decoder\.layernorm\.', 'decoder.post_norm.'),
+        (r'\.self_attn_layer_norm\.', '.norms.0.'),
+        (r'\.encoder_attn_layer_norm\.', '.norms.1.'),
+        (r'^(encoder\..+)\.final_layer_norm\.', r'\1.norms.1.'),
+        (r'^(decoder\..+)\.final_layer_norm\.', r'\1.norms.2.'),
+        (r'\.self_attn\.', '.self_attn.attn.'),
+        (r'\.encoder_attn\.', '.cross_attn.attn.'),
+        (r'\.attn\.o_proj\.', '.attn.out_proj.'),
+        (r'\.(mlp\.)?fc1\.', '.ffn.layers.0.0.'),
+        (r'\.(mlp\.)?fc2\.', '.ffn.layers.1.'),
+        (r'^class_labels_classifier\.', 'bbox_head.fc_cls.'),
+        (r'^bbox_predictor\.', 'bbox_embed.'),
+        *_BOX_BRANCH,
+    ],
 }
+# The same names, without the label embedding.
+RENAMED['dab-detr'] = RENAMED['dn-detr']
 
 
 def our_name(source: str, name: str) -> str:
