@@ -8,14 +8,16 @@ from mmdet.registry import MODELS
 from mmdet_setdet.models.denoising import Denoising
 from mmdet_setdet.models.ground_truths import GroundTruths
 
+FAMILIES = ['dn_detr_r50_50e.py', 'dn_vanilla_detr_r50_50e.py', 'dn_conditional_detr_r50_50e.py']
+
 
 def ground_truths(counts, num_classes=80):
     sizes = [(96, 128)] * len(counts)
     return GroundTruths.from_samples(random_samples(sizes, (96, 128), counts, num_classes))
 
 
-def dn_model(**changes):
-    return wake(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes)))
+def dn_model(name='dn_detr_r50_50e.py', **changes):
+    return wake(MODELS.build(small_model_cfg(name, **changes)))
 
 
 @pytest.mark.parametrize('scale', [0.4, 1.])
@@ -80,35 +82,39 @@ def test_the_plan_sends_each_query_to_its_object():
     torch.testing.assert_close(anchors, gts.boxes.flatten(0, 1)[plan.gt], atol=1e-5, rtol=1e-5)
 
 
-def test_a_group_is_seen_by_itself_only():
-    model = dn_model(**{'denoising.num_groups': 3})
+@pytest.mark.parametrize('name', FAMILIES)
+def test_a_group_is_seen_by_itself_only(name):
+    model = dn_model(name, **{'denoising.num_groups': 3})
     inputs, samples = ragged_batch((3, 1, 4))
     gts = GroundTruths.from_samples(samples)
     with torch.no_grad():
-        encoder_inputs, memory_inputs = model.pre_transformer(model.extract_feat(inputs), samples)
+        encoder_inputs, memory_inputs = model.eval().pre_transformer(model.extract_feat(inputs), samples)
         memory = model.forward_encoder(**encoder_inputs)
         queries = model.train().pre_decoder(memory, gts)
-        noised = len(queries.pop('denoising'))
-        assert noised == 12 and queries['content'].shape[1] == 12 + 20
+        assert len(queries.pop('denoising')) == 12
+        mask = queries.pop('self_attn_mask')
+        model.eval()  # dropout would change every query
 
         def changed(where):
-            """Which queries come out differently when the content and anchors at ``where`` change."""
-            moved = dict(queries, content=queries['content'].clone(), anchors=queries['anchors'].clone())
-            moved['content'][:, where] += 1
-            moved['anchors'][:, where] += 0.5
-            before, after = (model.forward_decoder(memory=memory, **q, **memory_inputs)['hidden_states']
-                             for q in (queries, moved))
+            """Which queries come out differently when those at ``where`` change in all that makes a query."""
+            moved = {key: value.clone() for key, value in queries.items()}
+            for value in moved.values():
+                value[:, where] += 0.5
+            before, after = (
+                model.forward_decoder(memory=memory, self_attn_mask=mask, **q, **memory_inputs)['hidden_states']
+                for q in (queries, moved))
             return ((before - after).abs().amax((0, 1, 3)) > 1e-5).tolist()
 
         for group in range(3):
             own = range(4 * group, 4 * group + 4)
-            assert changed(list(own)) == [query in own for query in range(32)]
-        assert changed([12]) == [True] * 32, 'denoising queries see the matching ones'
+            assert changed(list(own)) == [query in own for query in range(len(mask))]
+        assert all(changed([12])), 'denoising queries see the matching ones'
 
 
 @pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
-def test_images_without_objects_train(counts):
-    model = dn_model().train()
+@pytest.mark.parametrize('name', FAMILIES)
+def test_images_without_objects_train(name, counts):
+    model = dn_model(name).train()
     inputs, samples = ragged_batch(counts)
     losses = model.loss(inputs, samples)
     assert all(loss.isfinite() for loss in losses.values())

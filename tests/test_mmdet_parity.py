@@ -10,7 +10,14 @@ from mmdet_setdet.models.ground_truths import GroundTruths
 
 MMDET_CONFIG = {
     'detr_r50_150e.py': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
+    'dn_conditional_detr_r50_50e.py': 'mmdet::conditional_detr/conditional-detr_r50_8xb2-50e_coco.py',
     'dab_detr_r50_50e.py': 'mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py',
+}
+
+# Where the authors' arithmetic differs from mmdet's; and denoising, which mmdet's models do not have.
+ARITHMETIC = {
+    'dab_detr_r50_50e.py': {'decoder.eps': 1e-5},
+    'dn_conditional_detr_r50_50e.py': {'bbox_head.eps': 1e-5, 'denoising': None},
 }
 
 
@@ -21,8 +28,7 @@ def pair(name, **changes):
     theirs = MODELS.build(cfg.model)
     theirs.init_weights()
     wake(theirs)
-    if name.startswith('dab'):
-        changes['decoder.eps'] = 1e-5
+    changes |= ARITHMETIC.get(name, {})
     ours = MODELS.build(small_model_cfg(name, **{key.replace('model.', ''): value for key, value in changes.items()}))
     result = ours.load_state_dict(theirs.state_dict())
     assert not result.missing_keys and not result.unexpected_keys

@@ -1,7 +1,10 @@
 """Denoising training: ground truths -> noised queries with a plan known beforehand (DN-DETR, section 4)."""
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
+from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -98,3 +101,40 @@ class Denoising(BaseModule):
         sides = boxes[..., 2:]
         reach = torch.cat([sides / 2, sides], -1) * self.box_noise_scale
         return (boxes + (torch.rand_like(boxes) * 2 - 1) * reach).clamp(0, 1)
+
+
+class BoxPosition(MLP):
+    """Where a noised box lies among queries whose positions are learnt vectors without meaning, as DETR's: learnt too.
+
+    The sine encoding of the box goes through a perceptron of two layers; DN-DETR (section 4.7.2) embeds the bare box
+    linearly.
+
+    Args:
+        embed_dims (int): Size C of a query's position.
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__(2 * embed_dims, embed_dims, embed_dims, 2)
+        self.num_feats = embed_dims // 2
+
+    def forward(self, anchors: Tensor) -> Tensor:
+        """Boxes (cx, cy, w, h) before the sigmoid (B, N, 4) -> positions (B, N, C)."""
+        return super().forward(coordinate_to_encoding(anchors.sigmoid(), self.num_feats))
+
+
+@contextmanager
+def masked_self_attention(decoder: nn.Module, mask: Tensor) -> Iterator[None]:
+    """While it is open, ``decoder.layers`` get ``mask``, for decoders of mmdet that pass none to their layers.
+
+    Args:
+        decoder (nn.Module): Has ``layers``, each with a ``self_attn`` that takes ``attn_mask``, as mmdet's have.
+        mask (Tensor): True where query i must not see query j, (Q, Q).
+    """
+
+    def add_mask(self_attn: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return args, dict(kwargs, attn_mask=mask)
+
+    with ExitStack() as hooks:
+        for layer in decoder.layers:
+            hooks.enter_context(layer.self_attn.register_forward_pre_hook(add_mask, with_kwargs=True))
+        yield

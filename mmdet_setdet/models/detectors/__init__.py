@@ -1,4 +1,5 @@
+from .conditional_detr import ConditionalDETR
 from .detr import DETR
 from .dn_detr import DNDETR
 
-__all__ = ['DETR', 'DNDETR']
+__all__ = ['ConditionalDETR', 'DETR', 'DNDETR']

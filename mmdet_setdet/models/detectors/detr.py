@@ -3,13 +3,12 @@
 import torch
 from mmdet.models.detectors import DetectionTransformer
 from mmdet.models.layers import SinePositionalEncoding
-from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..denoising import Denoising, DenoisingQueries
+from ..denoising import BoxPosition, Denoising, DenoisingQueries
 from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels
 
@@ -58,7 +57,7 @@ class DETR(DetectionTransformer):
 
     def _init_noised_queries(self) -> None:
         # DETR's queries are learnt positions without meaning, so it is learnt as well where a box lies among them.
-        self.box_pos_head = MLP(2 * self.embed_dims, self.embed_dims, self.embed_dims, 2)
+        self.box_pos_head = BoxPosition(self.embed_dims)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch of images (B, 3, H, W) and their data samples."""
@@ -141,8 +140,7 @@ class DETR(DetectionTransformer):
 
     def noised_queries(self, noised: DenoisingQueries) -> dict[str, Tensor]:
         """Denoising queries in the form of :meth:`matching_queries`: the position is learnt from the noised box."""
-        encoding = coordinate_to_encoding(noised.anchors.sigmoid(), self.embed_dims // 2)
-        return dict(query=noised.content, query_pos=self.box_pos_head(encoding))
+        return dict(query=noised.content, query_pos=self.box_pos_head(noised.anchors))
 
     def forward_decoder(self, query: Tensor, query_pos: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
                         memory_mask: Tensor | None, memory_pos: Tensor, levels: FeatureLevels) -> dict[str, Tensor]:
