@@ -31,17 +31,20 @@ def shorter_side_size(width: int, height: int, side: int, longest: int) -> tuple
 class PillowResize(Resize):
     """mmdet's ``Resize`` with the arithmetic that DETR, DAB-DETR and DN-DETR were trained and tested with.
 
-    Pillow's bilinear filter averages over all pixels that a new one covers (mmcv's default, OpenCV, looks at four), and
+    Pillow's filter averages over all pixels that a new one covers (mmcv's default, OpenCV, looks at four), and
     sizes are those of :func:`shorter_side_size`. ``scale_factor`` is the exact ratio of the sizes, so boxes find their
     way back. In a training pipeline: ``dict(type='RandomChoiceResize', resize_type='PillowResize', scales=[...])``.
 
     Args:
         scale (tuple[int, int]): Limits of the longer and the shorter side in pixels, in any order.
         clip_object_border (bool): Whether boxes are cut off at the border of the image.
+        interpolation (str): Pillow's filter: ``'bilinear'``, ``'bicubic'``, ...
     """
 
-    def __init__(self, scale: tuple[int, int], clip_object_border: bool = True) -> None:
-        super().__init__(scale, clip_object_border=clip_object_border, backend='pillow')
+    def __init__(self, scale: tuple[int, int], clip_object_border: bool = True,
+                 interpolation: str = 'bilinear') -> None:
+        super().__init__(
+            scale, clip_object_border=clip_object_border, backend='pillow', interpolation=interpolation)
 
     def _resize_img(self, results: dict) -> None:
         height, width = results['img'].shape[:2]

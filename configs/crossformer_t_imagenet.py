@@ -1,0 +1,14 @@
+# CrossFormer-T (arXiv 2108.00154), ImageNet-1k.
+_base_ = ['_base_/default_runtime.py', '_base_/imagenet_classification.py', '_base_/schedule_300e.py']
+
+model = dict(
+    type='ImageClassifier',
+    num_classes=1000,
+    in_channels=512,
+    label_smoothing=0.1,
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        augments=[dict(type='EraseRectangles', prob=0.25), dict(type='MixImages', mixup=0.8, cutmix=1.)]),
+    backbone=dict(type='CrossFormer', arch='tiny', out_indices=(3, ), drop_path_rate=0.1))

@@ -1,0 +1,4 @@
+# CrossFormer++-B (arXiv 2303.06908), ImageNet-1k.
+_base_ = 'crossformer_t_imagenet.py'
+
+model = dict(in_channels=768, backbone=dict(arch='plus-base', drop_path_rate=0.3))

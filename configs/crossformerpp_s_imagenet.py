@@ -1,0 +1,4 @@
+# CrossFormer++-S (arXiv 2303.06908), ImageNet-1k.
+_base_ = 'crossformer_t_imagenet.py'
+
+model = dict(in_channels=512, backbone=dict(arch='plus-small', drop_path_rate=0.2))
