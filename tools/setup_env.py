@@ -5,7 +5,7 @@ Needs a python3 with venv and, unless a fitting mmcv wheel is in the cache, g++ 
 no syntax that keeps an old python3 from reading how to go on. Every step can be interrupted and run again.
 
 1. a virtual environment (``--venv``); 2. build tools and pinned dependencies; 3. torch, a CPU build where there is no
-NVIDIA GPU; 4. mmengine, mmdet and this package, editable; 5. mmcv, compiled against that torch, its wheel
+NVIDIA GPU; 4. mmengine, mmdet, mmseg and this package, editable; 5. mmcv, compiled against that torch, its wheel
 kept in the user's cache; 6. a check that all of it imports.
 """
 import argparse
@@ -33,14 +33,15 @@ from setup_plan import (
     environment_digest,
     parse_progress,
     requirement_lines,
+    stack_lines,
     torch_attempts,
     wheel_key,
 )
 
 SECONDS_BETWEEN_LINES = 15
-# Settings of the caller's shell that would send packages elsewhere than into the environment.
+# Settings of the caller's shell that would send packages elsewhere.
 FOREIGN_SETTINGS = ('PYTHONPATH', 'PYTHONHOME', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_ROOT')
-IMPORTS = 'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.datasets, mmdet.visualization'
+IMPORTS = 'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.visualization, mmseg.models'
 
 
 class SetupError(Exception):
@@ -256,8 +257,8 @@ class Setup:
 
     def remove_other_stack(self) -> None:
         """Two stacks write the same files, so the other one goes first."""
-        mine = requirement_lines(self.stack)
-        others = [line for other in STACKS if other != self.stack for line in requirement_lines(other)]
+        mine = stack_lines(self.stack)
+        others = [line for other in STACKS if other != self.stack for line in stack_lines(other)]
         found = self.installed(*(line.partition('==')[0] for line in others))
         if found:
             say('      removing the other stack from this environment: ' + ', '.join(found))
@@ -333,10 +334,9 @@ class Setup:
         ops, lost = choose_ops(gpu, find_nvcc(), cuda)
         if lost:
             say('NOTE: ' + lost)
-        rest = [line for line in requirement_lines(self.stack) if line != self.mmcv]
+        rest = [line for line in stack_lines(self.stack) if line != self.mmcv]
         say(f'[4/6] {", ".join(rest)} and this package')
-        # --no-deps, since the forks ask for opencv-python, which needs display libraries; --no-build-isolation, since
-        # an isolated build fetches a second set of build tools.
+        # The forks ask for opencv-python, which needs display libraries; an isolated build fetches build tools again.
         self.install('--no-deps', '--no-build-isolation', *rest)
         self.install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
         self.install_mmcv(version, ops, cache)

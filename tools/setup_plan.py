@@ -16,6 +16,11 @@ def requirement_lines(*names: str) -> list:
     return [line for line in lines if line and not line.startswith('#')]
 
 
+def stack_lines(stack: str) -> list:
+    """mmengine, mmcv and mmdet of a stack, and mmseg, which only the configs of segmentation need."""
+    return requirement_lines(stack, stack + '-seg')
+
+
 def torch_attempts(pin: str, has_gpu: bool) -> list:
     """What to ask pip for, best first: ``(what it is, arguments)``.
 
@@ -76,7 +81,7 @@ def duration(seconds: float) -> str:
 
 def environment_digest(stack: str, venv: Path) -> str:
     """Changes whenever an environment made earlier is no longer what this program would make."""
-    files = [REQUIREMENTS / (name + '.txt') for name in ('torch', 'build', 'common', 'dev', stack)]
+    files = [REQUIREMENTS / (name + '.txt') for name in ('torch', 'build', 'common', 'dev', stack, stack + '-seg')]
     files += [ROOT / 'setup.py', ROOT / 'tools' / 'setup_env.py', ROOT / 'tools' / 'setup_plan.py']
     parts = [stack, str(venv), str(ROOT)] + [path.read_text() for path in files]
     return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
