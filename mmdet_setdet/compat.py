@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from packaging.version import Version
 
+from .errors import InputError
+
 
 class Need(NamedTuple):
     """One distribution: its tested version, which is the oldest accepted one too, and the first not accepted."""
@@ -42,11 +44,17 @@ STACKS = {
     'upstream': (Need('mmengine', 'mmengine', '0.10.7', '0.11'), Need('mmcv', 'mmcv', '2.1.0', '2.2'),
                  Need('mmdet', 'mmdet', '3.3.0', '3.4')),
 }
+# What the segmentation configs need besides.
+MMSEG = {
+    'default': Need('mmseg', 'onedl-mmsegmentation', '1.4.2', '1.5'),
+    'upstream': Need('mmseg', 'mmsegmentation', '1.2.2', '1.3'),
+}
 # Every distribution known to bring the module.
 DISTRIBUTIONS = {
     'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'onedl-mmcv-lite', 'mmcv-full'),
     'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
 EVERYTHING = '`make env` in a checkout of mmdet_setdet makes an environment with all of it'
 
@@ -59,7 +67,7 @@ def check_stack() -> None:
             names what was found, what works and the command that gets it.
     """
     _check_torch()
-    installed = {module: _installed(*names) for module, names in DISTRIBUTIONS.items()}
+    installed = {need.module: _installed(*DISTRIBUTIONS[need.module]) for need in STACKS['default']}
     for module, found in installed.items():
         if len(found) > 1:
             names = ' and '.join(f'{name} {version}' for name, version in found.items())
@@ -79,6 +87,21 @@ def check_stack() -> None:
             f'{", ".join(each.accepted for each in STACKS[stack])}: '
             f'{"; ".join(_replace(each, installed) for each in problems[stack])}; {EVERYTHING}.')
     _check_ops(next(need for need in STACKS[stack] if need.module == 'mmcv'))
+
+
+def check_mmseg(config: str) -> None:
+    """Check that the mmseg of the stack is there, before a config of segmentation is read.
+
+    Raises:
+        InputError: It is not; the message names the config and the command that gets it.
+    """
+    stack = 'default' if _installed(STACKS['default'][0].distribution) else 'upstream'
+    need, installed = MMSEG[stack], {'mmseg': _installed(*DISTRIBUTIONS['mmseg'])}
+    if _mismatches((need, ), installed):
+        found = ' and '.join(map(' '.join, installed['mmseg'].items())) or 'no mmseg'
+        raise InputError(
+            f'{config}: segmentation runs on mmseg, here (the {stack} stack) {need.accepted}, but there is {found}: '
+            f'{_replace(need, installed)} and `pip install ftfy prettytable regex`; {EVERYTHING}')
 
 
 def _installed(*distributions: str) -> dict[str, str]:

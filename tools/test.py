@@ -1,10 +1,8 @@
 #!/usr/bin/env python
 """Test a checkpoint: ``tools/test.py CONFIG CKPT --eval bbox``. Several processes: ``tools/dist_test.sh``."""
-from pathlib import Path
-
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
-from mmdet_setdet.engine.evaluation import RESULTS, select_metrics
+from mmdet_setdet.engine.evaluation import RESULTS, draw_predictions, dump_predictions, select_metrics
 from mmdet_setdet.errors import InputError
 
 
@@ -23,14 +21,9 @@ def main(argv=None):
     if args.eval:
         cfg.test_evaluator = select_metrics(cfg.get('test_evaluator'), args.eval, cfg.model, args.config)
     if args.out:
-        if Path(args.out).suffix not in ('.pkl', '.pickle'):
-            raise InputError(f'--out {args.out}: predictions are pickled; give a name that ends in .pkl')
-        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        cfg.test_evaluator = [*evaluators, dict(type='mmdet.DumpDetResults', out_file_path=args.out)]
+        dump_predictions(cfg, args.out)
     if args.show_dir:
-        # Absolute, because mmdet's hook takes a relative one from a folder of its own.
-        cfg.default_hooks.visualization = dict(
-            type='mmdet.DetVisualizationHook', draw=True, test_out_dir=str(Path(args.show_dir).resolve()))
+        draw_predictions(cfg, args.show_dir)
     if args.tta:
         absent = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
         if absent:

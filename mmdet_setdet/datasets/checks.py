@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
@@ -141,28 +141,37 @@ def checked_annotations():
         # What numpy says when mmengine serialises an empty list of images.
         raise InputError('no image is left of the data set: check filter_cfg (filter_empty_gt, min_size), indices and '
                          'ann_file') from error
+    except FileNotFoundError as error:
+        raise InputError(f'{error.filename or error}: no such folder of images; set data_root (for the configs of '
+                         'ADE20K the environment variable SETDET_ADE) or data_prefix') from error
     finally:
         CocoDataset.COCOAPI = COCO_API
 
 
 class CheckedLoad:
-    """An image loader of a pipeline that names the file which is missing, not an image, or cut short.
+    """A loader of a pipeline's images or label maps that names a file which is missing, not an image, or cut short.
 
     OpenCV returns a picture whose lower part is grey for a JPEG that ends early, and says nothing. A file that does
     not end as its format demands is therefore decoded once more by Pillow, which notices; others cost two bytes.
+
+    Args:
+        load (LoadImageFromFile | LoadAnnotations): The loader.
     """
 
-    def __init__(self, load: LoadImageFromFile) -> None:
+    def __init__(self, load: LoadImageFromFile | LoadAnnotations) -> None:
         self.load = load
+        self.key, self.what = ('img_path', 'image') if isinstance(load, LoadImageFromFile) else (
+            'seg_map_path', 'label map')
 
     def __call__(self, results: dict) -> dict:
-        path = results['img_path']
+        path = results[self.key]
         try:
             loaded = self.load(results)
         except FileNotFoundError as error:
-            raise InputError(f'{path}: no such image file; check data_root and data_prefix of the data set') from error
+            raise InputError(f'{path}: no such {self.what} file; check data_root and data_prefix of the data set'
+                             ) from error
         except Exception as error:
-            raise InputError(f'{path}: not a readable image ({error})') from error
+            raise InputError(f'{path}: not a readable {self.what} ({error})') from error
         if loaded is not None and self.load.backend_args is None and '://' not in path:
             check_whole(path)
         return loaded
@@ -198,12 +207,17 @@ def leaves(dataset) -> Iterator:
 
 
 def check_dataset(dataset) -> None:
-    """Refuses an empty data set, and has its image loaders report bad files from now on."""
+    """Refuses an empty data set, and has its loaders of images and label maps report bad files from now on."""
     if not len(dataset):
         raise InputError('the data set is empty: check filter_cfg (filter_empty_gt, min_size), indices and ann_file')
     for leaf in leaves(dataset):
         transforms = getattr(getattr(leaf, 'pipeline', None), 'transforms', [])
-        transforms[:] = [CheckedLoad(t) if type(t) is LoadImageFromFile else t for t in transforms]
+        transforms[:] = [CheckedLoad(t) if _loads_a_file(t) else t for t in transforms]
+
+
+def _loads_a_file(transform) -> bool:
+    is_mmseg = type(transform).__module__.startswith('mmseg.')
+    return type(transform) is LoadImageFromFile or is_mmseg and isinstance(transform, LoadAnnotations)
 
 
 def check_classes(model: dict, dataset, config: str) -> None:

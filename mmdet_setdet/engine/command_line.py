@@ -10,6 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+from ..compat import check_mmseg
 from ..errors import InputError
 from .options import merge_options
 
@@ -32,13 +33,15 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config file with its options, launcher and work_dir.
 
     Raises:
-        InputError: There is no such file, or an option has a key that nothing reads.
+        InputError: There is no such file, it needs mmseg and there is none, or an option has a key that nothing reads.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # `mmdet::name.py` and the like are found by mmengine in an installed package.
     if '::' not in args.config and not Path(args.config).is_file():
         raise InputError(f'{args.config}: no such config file')
     cfg = Config.fromfile(args.config)
+    if cfg.get('default_scope') == 'mmseg':
+        check_mmseg(args.config)
     merge_options(cfg, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))

@@ -1,7 +1,11 @@
-"""``--eval NAME ...``: asking a config's evaluator for one kind of result by name."""
+"""What tools/test.py makes of a config's predictions: results by name, a file, pictures."""
 from collections.abc import Sequence
+from pathlib import Path
 
-from mmengine.config import ConfigDict
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS
 
 from ..errors import InputError
 
@@ -64,3 +68,39 @@ def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) ->
                 metric[asked[0][0]] = [value for _, value in asked]
             chosen.append(metric)
     return chosen
+
+
+@METRICS.register_module()
+class DumpLabelMaps(DumpResults):
+    """Pickles what a segmentor predicts, without the scores of every class, which would take 200 MB an image.
+
+    The file holds a list of ``dict(img_path, pred_sem_seg)``, the latter (H, W) of the image in class numbers, int16.
+    """
+
+    def process(self, data_batch: dict, predictions: Sequence[dict]) -> None:
+        super().process(data_batch, [
+            dict(img_path=sample['img_path'], pred_sem_seg=sample['pred_sem_seg']['data'][0].to(torch.int16))
+            for sample in predictions])
+
+
+def dump_predictions(cfg: Config, file: str) -> None:
+    """Has the test of ``cfg`` write its predictions into ``file``.
+
+    Raises:
+        InputError: The name does not end as a pickle's.
+    """
+    if Path(file).suffix not in ('.pkl', '.pickle'):
+        raise InputError(f'--out {file}: predictions are pickled; give a name that ends in .pkl')
+    kind = 'DumpLabelMaps' if cfg.get('default_scope') == 'mmseg' else 'mmdet.DumpDetResults'
+    cfg.test_evaluator = [*_metrics(cfg.get('test_evaluator')), dict(type=kind, out_file_path=file)]
+
+
+def draw_predictions(cfg: Config, folder: str) -> None:
+    """Has the test of ``cfg`` save pictures of predictions beside ground truth in ``folder``."""
+    # Absolute, because mmdet's hook takes a relative one from a folder of its own.
+    folder = str(Path(folder).resolve())
+    if cfg.get('default_scope') == 'mmseg':
+        cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True)
+        cfg.visualizer.save_dir = folder
+    else:
+        cfg.default_hooks.visualization = dict(type='mmdet.DetVisualizationHook', draw=True, test_out_dir=folder)

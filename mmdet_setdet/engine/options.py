@@ -16,10 +16,10 @@ A value that is None in the config becomes a dict when an option names something
 """
 import copy
 import difflib
+import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
-import mmdet.registry
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
@@ -46,8 +46,10 @@ def merge_options(cfg: Config, options: dict | None) -> None:
     # Options that set a `type` count when the keys beside it are judged.
     typed = copy.deepcopy(cfg)
     typed.merge_from_dict(types)
+    scope = importlib.import_module(f"{cfg.get('default_scope') or 'mmdet'}.registry")
+    registries = [value for value in vars(scope).values() if isinstance(value, Registry)]
     for key in options:
-        _check(key, cfg, typed)
+        _check(key, cfg, typed, registries)
     for key in options:
         _open_none(cfg, key.split('.'))
     cfg.merge_from_dict(options)
@@ -73,7 +75,7 @@ def _child(node, part: str):
     return node.get(part) if isinstance(node, (Config, dict)) else None
 
 
-def _check(key: str, cfg: Config, merged: Config) -> None:
+def _check(key: str, cfg: Config, merged: Config, registries: Sequence[Registry]) -> None:
     parts, node, typed = key.split('.'), cfg, merged
     for i, part in enumerate(parts):
         path, last = parts[:i], i == len(parts) - 1
@@ -86,7 +88,7 @@ def _check(key: str, cfg: Config, merged: Config) -> None:
                 return
             raise InputError(f'--cfg-options {key}: {".".join(path)} is {node!r} and has nothing below it')
         elif part not in node:
-            accepted = _accepted(path, node, typed)
+            accepted = _accepted(path, node, typed, registries)
             if accepted is None:
                 if last or path[-1] == 'custom_keys':
                     return
@@ -98,7 +100,7 @@ def _check(key: str, cfg: Config, merged: Config) -> None:
         typed = _child(typed, part)
 
 
-def _accepted(path: list[str], node, typed) -> Iterable[str] | None:
+def _accepted(path: list[str], node, typed, registries: Sequence[Registry]) -> Iterable[str] | None:
     """The keys that may be added to the dict at ``path``; None if any."""
     if not path:
         return (*inspect.signature(Runner.__init__).parameters, *TOP)
@@ -109,7 +111,8 @@ def _accepted(path: list[str], node, typed) -> Iterable[str] | None:
     if path[-1].endswith('dataloader'):
         return (*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning')
     kind = (typed if isinstance(typed, (Config, dict)) else node).get('type')
-    classes = [kind] if callable(kind) else list(_registered(kind)) if isinstance(kind, str) else []
+    found = [registry.get(kind) for registry in registries] if isinstance(kind, str) else [kind]
+    classes = [cls for cls in found if callable(cls)]
     names = list(BUILDERS)
     for cls in classes:
         arguments = _arguments(cls)
@@ -117,14 +120,6 @@ def _accepted(path: list[str], node, typed) -> Iterable[str] | None:
             return None
         names += arguments
     return names if classes else None
-
-
-def _registered(name: str) -> Iterator[type]:
-    for registry in vars(mmdet.registry).values():
-        if isinstance(registry, Registry):
-            found = registry.get(name)
-            if found is not None:
-                yield found
 
 
 def _arguments(cls) -> list[str] | None:

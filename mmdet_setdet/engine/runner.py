@@ -4,13 +4,14 @@ from collections.abc import Callable
 import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
-from mmengine.model import is_model_wrapper
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from ..checkpoints.fit import check_fit
 from ..datasets.checks import check_classes, check_dataset, checked_annotations
+from ..errors import InputError
 from .cpu_processes import init_cpu_group, share_cores
 from .resume import find_checkpoint
 
@@ -40,6 +41,8 @@ class CheckingRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
+            # Synchronised norms exist for GPUs only; each process takes its own statistics instead.
+            model = revert_sync_batchnorm(model)
             # mmengine names a CUDA device; on CPU there must be none.
             model_wrapper_cfg = {
                 'type': 'MMDistributedDataParallel', 'broadcast_buffers': False,
@@ -52,6 +55,9 @@ class CheckingRunner(Runner):
         with checked_annotations():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
+        if not len(loader):
+            raise InputError(f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last a '
+                             'part of a batch is left out; make batch_size smaller')
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
