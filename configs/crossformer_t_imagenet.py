@@ -11,4 +11,4 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         augments=[dict(type='EraseRectangles', prob=0.25), dict(type='MixImages', mixup=0.8, cutmix=1.)]),
-    backbone=dict(type='CrossFormer', arch='tiny', out_indices=(3, ), drop_path_rate=0.1))
+    backbone=dict(type='CrossFormer', arch='tiny', out_indices=(3, ), final_norm=True, drop_path_rate=0.1))

@@ -8,7 +8,9 @@ from mmengine.config import Config
 
 from mmdet_setdet.models.layers import FrozenBatchNorm2d
 
-FILES = [*CONFIGS.glob('*.py'), *CONFIGS.glob('quickstart/*.py')]
+# Those of CrossFormer, mmdet's and mmseg's models among them, are in test_crossformer_configs.py.
+FILES = [path for pattern in ('*.py', 'quickstart/*.py') for path in CONFIGS.glob(pattern)
+         if 'crossformer' not in path.name]
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in FILES)
 
 

@@ -1,0 +1,13 @@
+# CrossFormer-S (arXiv 2108.00154) under Mask R-CNN.
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py', '_base_/coco_mask.py', '_base_/schedule_crossformer_1x.py',
+    '_base_/default_runtime.py'
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='CrossFormer',
+        arch='small',
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+    neck=dict(in_channels=[96, 192, 384, 768]))

@@ -1,0 +1,10 @@
+# CrossFormer++-S (arXiv 2303.06908) under Mask R-CNN, with the groups of CrossFormer as in its authors' config.
+_base_ = 'mask_rcnn_crossformer_s_fpn_1x.py'
+
+model = dict(
+    backbone=dict(
+        arch='plus-small',
+        group_sizes=(7, 7, 7, 7),
+        intervals=(8, 4, 2, 1),
+        init_cfg=dict(checkpoint='checkpoints/crossformerpp_s_imagenet.pth')),
+    neck=dict(in_channels=[64, 128, 256, 512]))

@@ -1,0 +1,13 @@
+# CrossFormer-S (arXiv 2108.00154) under Semantic FPN: 80,000 iterations at batch 16 (4 x 4).
+_base_ = ['mmseg::_base_/models/fpn_r50.py', '_base_/ade20k.py', '_base_/segmentation_runtime.py']
+
+model = dict(
+    pretrained=None,
+    data_preprocessor=dict(size=(512, 512)),
+    backbone=dict(
+        _delete_=True,
+        type='CrossFormer',
+        arch='small',
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+    decode_head=dict(num_classes=150))

@@ -1,0 +1,11 @@
+# CrossFormer++-S (arXiv 2303.06908) under UPerNet, with the groups of CrossFormer as in its authors' config.
+_base_ = 'upernet_crossformer_s_ade20k.py'
+
+model = dict(
+    backbone=dict(
+        arch='plus-small',
+        group_sizes=(7, 7, 7, 7),
+        intervals=(8, 4, 2, 1),
+        init_cfg=dict(checkpoint='checkpoints/crossformerpp_s_imagenet.pth')),
+    decode_head=dict(in_channels=[64, 128, 256, 512]),
+    auxiliary_head=dict(in_channels=256))
