@@ -1,3 +1,4 @@
+from .crossformer import CrossFormer
 from .resnet import ResNet
 
-__all__ = ['ResNet']
+__all__ = ['CrossFormer', 'ResNet']

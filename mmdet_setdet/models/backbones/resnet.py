@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..layers import FoldedConv2d, FrozenBatchNorm2d
+from .loading import take_backbone
 
 FROZEN_BN = dict(type='mmdet_setdet.FrozenBN')
-# Where other code bases keep the backbone in a whole detector's checkpoint: DETR's authors, mmdet.
-DETECTOR_PREFIXES = ('backbone.0.body.', 'backbone.')
 
 
 @MODELS.register_module()
@@ -50,7 +49,7 @@ class ResNet(MMDetResNet):
             for conv, norm in pairwise(parent.children()):
                 if isinstance(conv, FoldedConv2d) and isinstance(norm, FrozenBatchNorm2d):
                     conv.fold(norm)
-        self.register_load_state_dict_pre_hook(_take_backbone)
+        self.register_load_state_dict_pre_hook(take_backbone)
 
     def make_res_layer(self, **kwargs) -> nn.Sequential:
         """mmdet's stage, its first block less dilated if ``contract_dilation``."""
@@ -83,20 +82,3 @@ class ResNet(MMDetResNet):
         if channels_last is None:
             channels_last = not x.is_cuda or torch.is_autocast_enabled('cuda') or x.dtype != torch.float32
         return super().forward(x.contiguous(memory_format=torch.channels_last) if channels_last else x)
-
-
-def _take_backbone(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
-    """Leaves in a checkpoint that is loaded into a lone backbone what belongs to the backbone, by its bare names."""
-    if prefix:
-        return
-    entries = state_dict
-    for wrapper in ('model', 'state_dict'):
-        if isinstance(entries.get(wrapper), dict):
-            entries = entries[wrapper]
-    entries = dict(entries)
-    for stem in DETECTOR_PREFIXES:
-        if any(key.startswith(stem) for key in entries):
-            entries = {key[len(stem):]: value for key, value in entries.items() if key.startswith(stem)}
-            break
-    state_dict.clear()
-    state_dict.update((key, value) for key, value in entries.items() if not key.startswith('fc.'))
