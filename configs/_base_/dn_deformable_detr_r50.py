@@ -31,5 +31,5 @@ model = dict(
             cross_attn_cfg=deformable_attention,
             ffn_cfg=ffn)),
     positional_encoding=dict(temperature=10000, offset=-0.5),
-    bbox_head=dict(share_pred_layer=False),
+    bbox_head=dict(type='mmdet_setdet.DeformableDETRHead'),
     test_cfg=dict(max_per_img=100))

@@ -1,4 +1,5 @@
+from .deformable_detr_head import DeformableDETRHead
 from .detr_head import DETRHead
 from .dn_detr_head import DNDETRHead
 
-__all__ = ['DETRHead', 'DNDETRHead']
+__all__ = ['DETRHead', 'DNDETRHead', 'DeformableDETRHead']

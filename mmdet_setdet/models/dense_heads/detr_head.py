@@ -1,4 +1,5 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
+from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
@@ -44,6 +45,7 @@ class DETRHead(BaseModule):
         num_classes (int): Number of classes K.
         embed_dims (int): Size C of a hidden state.
         num_reg_fcs (int): Hidden layers of the box branch.
+        num_pred_layer (int): Number of decoder layers, for heads that tell them apart. The detector sets it.
         loss_cls (dict): Classification loss. With ``use_sigmoid=False`` its ``bg_cls_weight`` weighs "no object".
         loss_bbox (dict): L1 loss of normalised boxes.
         loss_iou (dict): Generalised IoU loss.
@@ -61,6 +63,7 @@ class DETRHead(BaseModule):
                  num_classes: int,
                  embed_dims: int = 256,
                  num_reg_fcs: int = 2,
+                 num_pred_layer: int = 6,
                  loss_cls: ConfigType = SOFTMAX_LOSS,
                  loss_bbox: ConfigType = L1_LOSS,
                  loss_iou: ConfigType = GIOU_LOSS,
@@ -72,6 +75,7 @@ class DETRHead(BaseModule):
         self.num_classes = num_classes
         self.embed_dims = embed_dims
         self.num_reg_fcs = num_reg_fcs
+        self.num_pred_layer = num_pred_layer
         self.eps = eps
         self.test_cfg = test_cfg or {}
         loss_cls = dict(loss_cls)
@@ -102,8 +106,8 @@ class DETRHead(BaseModule):
                 nn.init.constant_(classifier.bias, bias_init_with_prob(0.01))
 
     @property
-    def classifiers(self) -> list[nn.Linear]:
-        """list[nn.Linear]: The classifier of all decoder layers, or one for each."""
+    def classifiers(self) -> Iterable[nn.Module]:
+        """Iterable[nn.Module]: The classifier of all decoder layers, or one for each."""
         return [self.fc_cls]
 
     def forward(self, hidden_states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import torch
 from mmdet.models.detectors import DetectionTransformer
 from mmdet.models.layers import SinePositionalEncoding
 from mmdet.structures import OptSampleList, SampleList
-from mmdet.utils import OptConfigType
+from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
 
 from ...registry import MODELS
@@ -35,10 +35,17 @@ class DETR(DetectionTransformer):
     """
     default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
 
-    def __init__(self, *args, denoising: OptConfigType = None, num_feature_levels: int = 1, **kwargs) -> None:
+    def __init__(self,
+                 *args,
+                 decoder: ConfigType,
+                 bbox_head: ConfigType,
+                 denoising: OptConfigType = None,
+                 num_feature_levels: int = 1,
+                 **kwargs) -> None:
         self.denoising = denoising
         self.num_feature_levels = num_feature_levels
-        super().__init__(*args, **kwargs)
+        bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
+        super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
 
     def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)

@@ -1,7 +1,6 @@
 """DN-DETR: DAB-DETR whose training is helped by denoising; without denoising it is DAB-DETR."""
 
 import torch
-from mmdet.utils import ConfigType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,8 +32,6 @@ class DNDETR(DETR):
 
     def __init__(self,
                  *args,
-                 decoder: ConfigType,
-                 bbox_head: ConfigType,
                  num_patterns: int = 0,
                  random_refpoints_xy: bool = False,
                  learn_content: bool = False,
@@ -42,9 +39,7 @@ class DNDETR(DETR):
         self.num_patterns = num_patterns
         self.random_refpoints_xy = random_refpoints_xy
         self.learn_content = learn_content
-        if not bbox_head.get('share_pred_layer', True):
-            bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
-        super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
+        super().__init__(*args, **kwargs)
 
     def _init_queries(self) -> None:
         self.query_embedding = nn.Embedding(self.num_queries, 4)
