@@ -24,7 +24,7 @@ model = dict(
         _delete_=True,
         type='CrossFormer',
         arch='small',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
     neck=dict(in_channels=[96, 192, 384, 768]),
     roi_head=dict(bbox_head=[
         dict(box_head, bbox_coder=dict(

@@ -9,5 +9,5 @@ model = dict(
         type='CrossFormer',
         arch='small',
         out_indices=(3, ),
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
     neck=dict(in_channels=[768]))

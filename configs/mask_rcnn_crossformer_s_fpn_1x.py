@@ -9,5 +9,5 @@ model = dict(
         _delete_=True,
         type='CrossFormer',
         arch='small',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
     neck=dict(in_channels=[96, 192, 384, 768]))

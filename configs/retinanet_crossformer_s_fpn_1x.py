@@ -10,5 +10,5 @@ model = dict(
         type='CrossFormer',
         arch='small',
         out_indices=(1, 2, 3),
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
     neck=dict(in_channels=[192, 384, 768], start_level=0))

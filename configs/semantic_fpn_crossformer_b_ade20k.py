@@ -1,3 +1,3 @@
 _base_ = 'semantic_fpn_crossformer_s_ade20k.py'
 
-model = dict(backbone=dict(arch='base', init_cfg=dict(checkpoint='checkpoints/crossformer_b_imagenet.pth')))
+model = dict(backbone=dict(arch='base', init_cfg=dict(checkpoint='checkpoints/crossformer-b.pth')))

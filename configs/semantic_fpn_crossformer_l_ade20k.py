@@ -6,5 +6,5 @@ model = dict(
         arch='large',
         group_sizes=(14, 14, 7, 7),
         intervals=(16, 8, 2, 1),
-        init_cfg=dict(checkpoint='checkpoints/crossformer_l_imagenet.pth')),
+        init_cfg=dict(checkpoint='checkpoints/crossformer-l.pth')),
     neck=dict(in_channels=[128, 256, 512, 1024]))

@@ -6,5 +6,5 @@ model = dict(
         arch='plus-small',
         group_sizes=(7, 7, 7, 7),
         intervals=(8, 4, 2, 1),
-        init_cfg=dict(checkpoint='checkpoints/crossformerpp_s_imagenet.pth')),
+        init_cfg=dict(checkpoint='checkpoints/crossformerpp-s.pth')),
     neck=dict(in_channels=[64, 128, 256, 512]))

@@ -9,7 +9,7 @@ model = dict(
         _delete_=True,
         type='CrossFormer',
         arch='small',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer_s_imagenet.pth')),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
     decode_head=dict(in_channels=[96, 192, 384, 768], num_classes=150),
     auxiliary_head=dict(in_channels=384, num_classes=150))
 

@@ -74,7 +74,10 @@ def _load_or_explain(load):
                         "save its weights alone elsewhere: torch.save(dict(state_dict=...), 'weights.pth')") from error
                 raise InputError(f'{filename}: not a checkpoint that can be read safely ({error})') from error
             except FileNotFoundError as error:
-                raise InputError(f'{filename}: no such checkpoint file') from error
+                raise InputError(
+                    f'{filename}: no such checkpoint file. Where it is the first weights of a backbone, name another by '
+                    'model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None'
+                ) from error
             except (EOFError, OSError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and 'zip archive' not in str(error):
                     raise
