@@ -25,36 +25,56 @@ from mmdet_setdet.checkpoints.key_maps import our_name
 
 TESTS = Path(__file__).parent
 CODE = {'detr': 'facebookresearch+detr', 'dn-detr': 'IDEA-Research+DN-DETR'}
+# By the beginning of a case's name, the longest first: the key map for its weights.
+SOURCES = {
+    'dn_deformable_detr_encoder': 'dn-deformable-detr-encoder', 'dn_deformable_detr': 'dn-deformable-detr',
+    'dn_detr': 'dn-detr', 'detr': 'detr'}
+BUILDERS = {
+    'dn-detr': 'build_DABDETR', 'dn-deformable-detr': 'build_dab_deformable_detr',
+    'dn-deformable-detr-encoder': 'build_dab_deformable_detr_deformable_encoder_only'}
+
 
 def authors_on_cpu(checkout: Path) -> None:
     """Lets the authors' modules be imported on a machine without GPU, network and compiled operators."""
     for operator in ('nms', 'qnms'):  # A CPU torch lacks them, and torchvision does not import without.
         torch.library.define(f'torchvision::{operator}', '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
     import torchvision
-    resnet50 = torchvision.models.resnet50
-    torchvision.models.resnet50 = lambda pretrained=None, **kwargs: resnet50(**kwargs)
+    for name in ('resnet50', 'resnet101'):
+        resnet = getattr(torchvision.models, name)
+        setattr(torchvision.models, name, lambda pretrained=None, resnet=resnet, **kwargs: resnet(**kwargs))
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
     to = torch.Tensor.to
     torch.Tensor.to = lambda self, *args, **kwargs: to(self, *('cpu' if a == 'cuda' else a for a in args), **kwargs)
     operator = types.ModuleType('MultiScaleDeformableAttention')
-    sys.modules[operator.__name__] = operator  # Imported by DN-DETR, not called by its DAB part.
+    sys.modules[operator.__name__] = operator  # Imported by DN-DETR; see use_torch_twin for what calls it.
     sys.path.insert(0, str(checkout))
+
+
+def use_torch_twin() -> None:
+    """Replaces the authors' compiled deformable attention by the torch function that they test it against."""
+    for name, module in list(sys.modules.items()):
+        if name.endswith('ops.modules.ms_deform_attn'):
+            twin = sys.modules[name.replace('modules.ms_deform_attn', 'functions.ms_deform_attn_func')]
+            module.MSDeformAttnFunction = types.SimpleNamespace(
+                apply=lambda value, shapes, starts, points, weights, step, core=twin.ms_deform_attn_core_pytorch:
+                core(value, shapes, points, weights))
 
 
 def build_authors(code: str, case: str):
     """The authors' model, their criterion, and the arguments."""
     argv = ['--coco_path', '-', '--device', 'cpu', '--enc_layers', '2', '--dec_layers', '3', '--num_queries', '20',
             '--dropout', '0']
-    if 'dc5' in case:
-        argv.append('--dilation')
-    if code == 'dn-detr':
-        argv += ['-m', 'dn_dab_detr', '--use_dn', '--label_noise_scale', '0', '--box_noise_scale', '0']
+    argv += ['--dilation'] if 'dc5' in case else []
+    argv += ['--backbone', 'resnet101'] if 'r101' in case else []
+    if code in BUILDERS:
+        argv += ['--use_dn', '--label_noise_scale', '0', '--box_noise_scale', '0', '-m', 'dn_dab_detr']
         argv += ['--num_patterns', '3'] if '3pat' in case else []
+        argv += ['--transformer_activation', 'relu'] if 'deformable' in case else []
     import main
     import models
     args = main.get_args_parser().parse_args(argv)
-    builder = models.build_DABDETR if code == 'dn-detr' else models.build_model
-    model, criterion, _ = builder(args)
+    model, criterion, _ = getattr(models, BUILDERS.get(code, 'build_model'))(args)
+    use_torch_twin()
     return model.train(), criterion, args
 
 
@@ -77,7 +97,7 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
         targets.append(dict(labels=sample.gt_instances.labels, boxes=boxes))
     images = NestedTensor(inputs, mask)
     result = {}
-    if code == 'dn-detr':
+    if code in BUILDERS:
         dn_args = (targets, args.scalar, args.label_noise_scale, args.box_noise_scale, args.num_patterns)
         outputs, known = model(images, dn_args=dn_args)
         losses = criterion(outputs, targets, known)
@@ -89,7 +109,7 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
     result['logits'] = torch.stack([layer['pred_logits'] for layer in layers])
     result['boxes'] = torch.stack([layer['pred_boxes'] for layer in layers])
     terms = dict(loss_cls='loss_ce', loss_bbox='loss_bbox', loss_iou='loss_giou')
-    for part, prefix in (('', ''), ('dn_', 'tgt_'))[:1 + (code == 'dn-detr')]:
+    for part, prefix in (('', ''), ('dn_', 'tgt_'))[:1 + (code in BUILDERS)]:
         for ours, theirs in terms.items():
             keys = [f'{prefix}{theirs}_{layer}' for layer in range(len(layers) - 1)] + [prefix + theirs]
             result[part + ours] = torch.stack([losses[key] * criterion.weight_dict[key] for key in keys])
@@ -112,8 +132,8 @@ def flat_matches(matcher, layers: list, targets: list) -> torch.Tensor:
 
 def make(case: str) -> None:
     """Makes one golden file and says how far ours is from it."""
-    code = 'dn-detr' if case.startswith('dn') else 'detr'
-    checkout = Path(os.environ['SETDET_REF']) / CODE[code]
+    code = next(code for prefix, code in SOURCES.items() if case.startswith(prefix))
+    checkout = Path(os.environ['SETDET_REF']) / CODE['dn-detr' if code in BUILDERS else 'detr']
     sys.path.insert(0, str(TESTS))
     from golden import cases
     from mmengine.registry import init_default_scope

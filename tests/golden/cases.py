@@ -17,13 +17,20 @@ from mmdet_setdet.models.ground_truths import GroundTruths
 
 SIZE = {'backbone.depth': 50, 'neck.in_channels': [2048], 'decoder.num_layers': 3, 'bbox_head.num_classes': 91}
 DC5 = {'backbone.strides': (1, 2, 2, 1), 'backbone.dilations': (1, 1, 1, 2), 'backbone.contract_dilation': True}
+LEVELS = {'neck.in_channels': [512, 1024, 2048]}
+R101 = {'backbone.depth': 101}
 # Without noise denoising is the same in every run: noised queries are the objects themselves.
 NOISELESS = {'denoising.label_noise_scale': 0., 'denoising.box_noise_scale': 0.}
 CASES = {
     'detr_r50': ('detr_r50_150e.py', SIZE),
     'detr_r50_dc5': ('detr_r50_150e.py', {**SIZE, **DC5}),
+    'detr_r101': ('detr_r101_500e.py', {**SIZE, **R101}),
     'dn_detr_r50': ('dn_detr_r50_50e.py', {**SIZE, **NOISELESS}),
     'dn_detr_r50_dc5_3pat': ('dn_detr_r50_50e.py', {**SIZE, **NOISELESS, **DC5, 'num_patterns': 3}),
+    'dn_detr_r101': ('dn_detr_r101_50e.py', {**SIZE, **NOISELESS, **R101}),
+    'dn_deformable_detr_r50': ('dn_deformable_detr_r50_50e.py', {**SIZE, **NOISELESS, **LEVELS}),
+    'dn_deformable_detr_encoder_r50_3pat': (
+        'dn_deformable_detr_encoder_r50_50e.py', {**SIZE, **NOISELESS, **LEVELS}),
 }
 # One parameter of each part, whose gradient is compared.
 WATCHED = ('backbone.layer2.0.conv1.weight', 'backbone.layer4.2.conv2.weight', 'neck.convs.0.conv.weight',
@@ -32,7 +39,13 @@ WATCHED = ('backbone.layer2.0.conv1.weight', 'backbone.layer4.2.conv2.weight', '
            'decoder.layers.2.cross_attn.qpos_sine_proj.weight', 'decoder.ref_point_head.layers.0.weight',
            'decoder.post_norm.weight', 'bbox_head.fc_cls.weight', 'bbox_head.reg_ffn.layers.0.0.weight',
            'bbox_head.fc_reg.layers.0.weight', 'query_embedding.weight', 'denoising.label_enc.weight',
-           'patterns.weight')
+           'patterns.weight', 'level_embed', 'tgt_embed.weight', 'neck.convs.0.gn.weight',
+           'neck.extra_convs.0.conv.bias', 'encoder.layers.0.self_attn.sampling_offsets.weight',
+           'encoder.layers.1.self_attn.value_proj.weight', 'encoder.layers.1.self_attn.attention_weights.weight',
+           'decoder.layers.1.cross_attn.sampling_offsets.bias', 'decoder.layers.2.cross_attn.attention_weights.weight',
+           'decoder.layers.0.cross_attn.output_proj.weight', 'decoder.layers.0.lvl_attn.weight',
+           'decoder.layers.2.lvl_attn.bias', 'bbox_head.cls_branches.1.weight', 'bbox_head.reg_branches.0.0.weight',
+           'bbox_head.reg_branches.2.4.bias')
 QUERIES = slice(0, None, 5)  # Every fifth matching query is kept, and with it half of its logits.
 CLASSES = slice(0, None, 2)
 
@@ -45,7 +58,7 @@ def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
         random = torch.randn(tensor.shape, generator=generator)
         if name.endswith('running_var'):
             tensor.copy_(random.abs() * 0.3 + 0.7)
-        elif 'embedding' in name or 'label_enc' in name or 'patterns' in name:
+        elif any(part in name for part in ('embedding', 'label_enc', 'patterns', 'level_embed', 'tgt_embed')):
             tensor.copy_(random)
         elif tensor.dim() > 1:
             gain = 2**0.5 if 'backbone' in name else 1.
@@ -108,7 +121,7 @@ def pack(result: dict, parameters: dict) -> dict:
     for name in WATCHED:
         gradient = getattr(parameters.get(name), 'grad', None)
         if gradient is not None:
-            some = gradient.flatten()[::gradient.numel() // 20]
+            some = gradient.flatten()[::max(gradient.numel() // 20, 1)]
             result[f'gradient of {name}'] = torch.cat([gradient.norm()[None], some])
     result['trained parameters'] = torch.tensor(sum(p.numel() for p in parameters.values() if p.requires_grad))
     return {key: value.detach().numpy() for key, value in result.items()}
