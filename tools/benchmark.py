@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.registry import init_default_scope
 
-from mmdet_setdet.benchmark import ROWS, Options, as_table, measure
+from mmdet_setdet.benchmark import ROWS, Options, as_table, measure, plot_growth
 from mmdet_setdet.benchmark.options import DTYPES
 from mmdet_setdet.engine.command_line import run
 from mmdet_setdet.errors import InputError
@@ -22,6 +22,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('rows', nargs='+', choices=ROWS, metavar='ROW', help=f'any of {", ".join(ROWS)}')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results to FILE, a list of dicts')
+    parser.add_argument('--plot', type=Path, metavar='FILE', help='row growth: also draw it, to a PNG')
     parser.add_argument('--repeats', type=int, default=10, help='timed runs of each side (default 10)')
     parser.add_argument('--threads', type=int, help='CPU threads that torch uses (default: its own choice)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='where to compute (default cpu)')
@@ -44,6 +45,8 @@ def options_from(args: argparse.Namespace) -> Options:
         except ValueError:
             raise InputError(f'--size {args.size}: give height and width as in 480x640') from None
         size = (height, width)
+    if args.plot and 'growth' not in args.rows:
+        raise InputError(f'--plot {args.plot}: draws the row growth, which is not among {", ".join(args.rows)}')
     return Options(args.repeats, args.device, args.dtype, args.batch_size, size)
 
 
@@ -63,6 +66,8 @@ def main(argv=None):
             if args.json:
                 args.json.write_text(json.dumps([m.as_dict() for m in measurements], indent=1) + '\n')
     print(as_table(measurements))
+    if args.plot:
+        plot_growth(measurements, args.plot)
     return measurements
 
 

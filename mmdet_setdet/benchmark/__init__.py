@@ -2,7 +2,8 @@
 
 A row is a function from options to cases; a new one is a module with ``cases`` and an entry of ``ROWS``.
 """
-from . import inference, matching, train_step
+from . import deformable_attention, growth, inference, matching, memory, train_step
+from .growth import plot_growth
 from .options import Options
 from .timing import Case, Contender, Measurement, as_table, measure
 
@@ -10,6 +11,9 @@ ROWS = {
     'matching': matching.cases,
     'train-step': train_step.cases,
     'inference': inference.cases,
+    'memory': memory.cases,
+    'growth': growth.cases,
+    'deformable-attention': deformable_attention.cases,
 }
 
-__all__ = ['Case', 'Contender', 'Measurement', 'Options', 'ROWS', 'as_table', 'measure']
+__all__ = ['Case', 'Contender', 'Measurement', 'Options', 'ROWS', 'as_table', 'measure', 'plot_growth']

@@ -18,17 +18,8 @@ def cases(options: Options) -> Iterator[Case]:
     batch = random_batch(options, size, [OBJECTS] * batch_size)
     where = f'{batch_size} x {size[0]}x{size[1]}'
 
-    theirs = mmdet_model('dab_detr_r50_50e', options)
-    # Noise is drawn but has size 0, so that the loss can be compared with the authors'.
-    ours = our_model(
-        'dn_detr_r50_50e', options, theirs.state_dict(), denoising__label_noise_scale=0., denoising__box_noise_scale=0.)
-    dab = theirs
-    peers = [contender('mmdet DAB-DETR', dab, lambda: mmdet_loss(dab, *batch), options, comparable=False)]
-    others = authors.dn_detr(options, ours.state_dict())
-    if others is not None:
-        peers.append(contender("authors'", others.model, lambda: others.loss(*batch), options))
-    yield Case(f'DN-DETR R50, {where}', contender('ours', ours, lambda: mmdet_loss(ours, *batch), options), peers,
-               max_abs_diff)
+    sides = DNDETRSides(options)
+    yield Case(f'DN-DETR R50, {where}', sides.ours(batch), [sides.mmdets(batch), *sides.authors(batch)], max_abs_diff)
 
     # Fresh weights: those above have been trained on.
     theirs = mmdet_model('dab_detr_r50_50e', options)
@@ -37,6 +28,37 @@ def cases(options: Options) -> Iterator[Case]:
         f'DAB-DETR R50, {where}',
         contender('ours', ours, lambda: mmdet_loss(ours, *batch), options),
         [contender('mmdet', theirs, lambda: mmdet_loss(theirs, *batch), options)], max_abs_diff)
+
+
+class DNDETRSides:
+    """Our DN-DETR with ResNet-50, mmdet's DAB-DETR and the authors' DN-DETR, with the same weights.
+
+    Args:
+        options (Options): What the benchmark was asked for.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._mmdets = mmdet_model('dab_detr_r50_50e', options)
+        # Noise is drawn but has size 0, so that the loss can be compared with the authors'.
+        self._ours = our_model('dn_detr_r50_50e', options, self._mmdets.state_dict(), denoising__label_noise_scale=0.,
+                               denoising__box_noise_scale=0.)
+        self._authors = authors.dn_detr(options, self._ours.state_dict())
+
+    def ours(self, batch: tuple[Tensor, list]) -> Contender:
+        """A training step of ours on images and their samples."""
+        return contender('ours', self._ours, lambda: mmdet_loss(self._ours, *batch), self.options)
+
+    def mmdets(self, batch: tuple[Tensor, list]) -> Contender:
+        """One of mmdet's DAB-DETR."""
+        return contender(
+            'mmdet DAB-DETR', self._mmdets, lambda: mmdet_loss(self._mmdets, *batch), self.options, comparable=False)
+
+    def authors(self, batch: tuple[Tensor, list]) -> list[Contender]:
+        """One of the authors', if their code is there."""
+        if self._authors is None:
+            return []
+        return [contender("authors'", self._authors.model, lambda: self._authors.loss(*batch), self.options)]
 
 
 def mmdet_loss(model: nn.Module, inputs: Tensor, samples: list) -> Tensor:
@@ -59,12 +81,12 @@ def contender(name: str, model: nn.Module, loss: Callable[[], Tensor], options: 
                                   lr=1e-4, weight_decay=1e-4, fused=name == 'ours')
 
     def run() -> None:
-        optimizer.zero_grad()
         with options.precision():
             total = loss()
         total.backward()
         torch.nn.utils.clip_grad_norm_(rest + backbone, 0.1)
         optimizer.step()
+        optimizer.zero_grad()  # at the end, so that gradients count as memory of the step
 
     def outputs() -> list[Tensor]:
         with options.precision(), torch.no_grad():
