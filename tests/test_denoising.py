@@ -8,7 +8,9 @@ from mmdet.registry import MODELS
 from mmdet_setdet.models.denoising import Denoising
 from mmdet_setdet.models.ground_truths import GroundTruths
 
-FAMILIES = ['dn_detr_r50_50e.py', 'dn_vanilla_detr_r50_50e.py', 'dn_conditional_detr_r50_50e.py']
+FAMILIES = [
+    'dn_detr_r50_50e.py', 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50_50e.py',
+    'dn_vanilla_detr_r50_50e.py', 'dn_conditional_detr_r50_50e.py', 'dn_plain_deformable_detr_r50_50e.py']
 
 
 def ground_truths(counts, num_classes=80):

@@ -3,13 +3,13 @@ from .boxes import inverse_sigmoid
 from .conditional_layers import ConditionalDecoder
 from .dab_layers import DABDecoder, DABEncoder
 from .deformable_attention import DeformableAttention
-from .deformable_layers import DeformableDABDecoder, DeformableEncoder
+from .deformable_layers import DeformableDABDecoder, DeformableDecoder, DeformableEncoder
 from .detr_layers import DETRDecoder, DETREncoder
 from .feature_levels import FeatureLevels
 from .frozen_bn import FoldedConv2d, FrozenBatchNorm2d
 
 __all__ = [
     'ConditionalAttention', 'ConditionalDecoder', 'DABDecoder', 'DABEncoder', 'DETRDecoder', 'DETREncoder',
-    'DeformableAttention', 'DeformableDABDecoder', 'DeformableEncoder', 'FeatureLevels', 'FoldedConv2d',
-    'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend', 'inverse_sigmoid'
+    'DeformableAttention', 'DeformableDABDecoder', 'DeformableDecoder', 'DeformableEncoder', 'FeatureLevels',
+    'FoldedConv2d', 'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend', 'inverse_sigmoid'
 ]

@@ -1,4 +1,4 @@
-"""Deformable DETR's encoder (arXiv 2010.04159), and DAB-DETR's decoder with deformable attention."""
+"""Deformable DETR's encoder and decoder (arXiv 2010.04159), and DAB-DETR's decoder with deformable attention."""
 import math
 from collections.abc import Iterable
 
@@ -71,7 +71,7 @@ class DeformableEncoder(StarInit, DeformableDetrTransformerEncoder):
         Returns:
             Tensor: (B, S, C).
         """
-        points = self.get_encoder_reference_points(levels.shapes, levels.valid_ratios, query.device)
+        points = levels.reference_points()
         for layer in self.layers:
             query = layer(
                 query, query_pos, key_padding_mask, reference_points=points, spatial_shapes=levels.shapes)
@@ -79,7 +79,19 @@ class DeformableEncoder(StarInit, DeformableDetrTransformerEncoder):
 
 
 @MODELS.register_module()
-class DeformableDABDecoder(StarInit, DeformableDetrTransformerDecoder):
+class DeformableDecoder(StarInit, DeformableDetrTransformerDecoder):
+    """mmdet's Deformable DETR decoder of :class:`DeformableDecoderLayer`; given ``reg_branches`` it refines boxes."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, post_norm_cfg=None, **kwargs)
+
+    def _init_layers(self) -> None:
+        self.layers = ModuleList([DeformableDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
+        self.embed_dims = self.layers[0].embed_dims
+
+
+@MODELS.register_module()
+class DeformableDABDecoder(DeformableDecoder):
     """DAB-Deformable-DETR's decoder: queries are anchor boxes, which say where deformable attention looks.
 
     Args:
@@ -95,14 +107,13 @@ class DeformableDABDecoder(StarInit, DeformableDetrTransformerDecoder):
                  temperature: float = 10000,
                  scale: float = 2 * math.pi,
                  **kwargs) -> None:
-        super().__init__(*args, post_norm_cfg=None, **kwargs)
+        super().__init__(*args, **kwargs)
         self.eps = eps
         self.temperature = temperature
         self.scale = scale
 
     def _init_layers(self) -> None:
-        self.layers = ModuleList([DeformableDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
-        self.embed_dims = self.layers[0].embed_dims
+        super()._init_layers()
         self.ref_point_head = MLP(2 * self.embed_dims, self.embed_dims, self.embed_dims, 2)
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
