@@ -1,5 +1,5 @@
 # CrossFormer-T (arXiv 2108.00154), ImageNet-1k.
-_base_ = ['_base_/default_runtime.py', '_base_/imagenet_classification.py', '_base_/schedule_300e.py']
+_base_ = ['_base_/imagenet_classification.py', '_base_/schedule_300e.py']
 
 model = dict(
     type='ImageClassifier',

@@ -1,5 +1,7 @@
 # ImageNet-1k in folders, train/CLASS/*.JPEG and val/CLASS/*.JPEG, with the augmentation of DeiT, Swin and CrossFormer.
 # The environment variable SETDET_IMAGENET moves every config to another place.
+_base_ = 'default_runtime.py'
+
 dataset_type = 'ImageFolder'
 data_root = '{{$SETDET_IMAGENET:data/imagenet/}}'
 backend_args = None
@@ -51,6 +53,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator
 
-visualizer = dict(type='LabelVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])
+visualizer = dict(type='LabelVisualizer')
 # Each process draws its own augmentations, drop paths and mixtures.
 randomness = dict(seed=0, diff_rank_seed=True)

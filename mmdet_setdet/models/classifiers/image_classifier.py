@@ -12,29 +12,26 @@ from ...registry import MODELS
 
 @MODELS.register_module()
 class ImageClassifier(BaseModel):
-    """Backbone, norm of each position of its last map, mean over the positions, linear layer.
+    """A linear layer on the mean of a backbone's last map.
 
-    A batch flows: images (B, 3, H, W) -> backbone: (B, C, h, w) -> norm, mean: (B, C) -> head: logits (B, classes).
+    A batch flows: images (B, 3, H, W) -> backbone: (B, C, h, w) -> mean: (B, C) -> head: logits (B, classes).
 
     Args:
         backbone (dict): Its last output is taken; the config's ``out_indices`` should ask for no other.
         in_channels (int): Channels C of that output.
         num_classes (int): Of the data set.
-        final_norm (bool): Layer norm over the channels of each position, as vision transformers end with.
         label_smoothing (float): Share of each target that is spread over all classes evenly, 0 to 1.
         data_preprocessor (dict, optional): By default of type :class:`ClassPreprocessor`.
         init_cfg (dict, optional): As in mmengine.
     """
 
-    def __init__(self, backbone: dict, in_channels: int, num_classes: int, final_norm: bool = True,
-                 label_smoothing: float = 0., data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(self, backbone: dict, in_channels: int, num_classes: int, label_smoothing: float = 0.,
+                 data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         preprocessor = {'type': 'mmdet_setdet.ClassPreprocessor', **(data_preprocessor or {})}
         if preprocessor.get('augments'):
             preprocessor['num_classes'] = num_classes
         super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.norm = nn.LayerNorm(in_channels) if final_norm else nn.Identity()
         self.head = nn.Linear(in_channels, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
@@ -51,9 +48,7 @@ class ImageClassifier(BaseModel):
             mode (str): ``'tensor'``: logits (B, classes). ``'loss'``: a dict. ``'predict'``: the data samples with
                 ``pred_scores`` (classes, ), which sum to one, and ``pred_label``.
         """
-        features = self.backbone(inputs)
-        last = features[-1] if isinstance(features, (list, tuple)) else features
-        logits = self.head(self.norm(last.flatten(2).transpose(1, 2)).mean(1))
+        logits = self.head(self.backbone(inputs)[-1].mean((2, 3)))
         if mode == 'tensor':
             return logits
         if mode == 'loss':
