@@ -2,8 +2,7 @@
 
 Tokens are kept in the order of their attention groups, see :mod:`..layers.grouped_attention`. All else in a block
 concerns each token alone and does not care for the order. So a block costs one reordering, maps of any size need
-neither padding nor masks, and at inference some groups at a time pass through the whole block, while a processor's
-cache holds them.
+neither padding nor masks, and on a CPU some groups at a time pass through the whole block while its cache holds them.
 """
 from collections.abc import Sequence
 
@@ -41,7 +40,7 @@ ARCHS = {
 }
 ATTENTIONS = ('short-long', 'short-long-map', 'short', 'swin', 'pvt')
 POSITIONS = ('dynamic', 'dynamic-residual', 'relative', 'absolute', 'none')
-# Floats of its widest activation that a block handles at a time and thread at inference: they stay in the cache.
+# Floats of its widest activation that a block handles at a time and thread on a CPU: they stay in the cache.
 CACHED_FLOATS = 2**20
 # What the authors' first release keeps in its checkpoints beside the weights.
 TABLES = ('.attn.biases', '.attn.relative_position_index', '.attn_mask')
@@ -71,25 +70,34 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, groups: Groups, relative: tuple[Tensor, Tensor] | None) -> Tensor:
         """Tokens in the order of ``groups``, (T, C), and what :func:`relative_positions` says of the largest group."""
-        limit = self._tokens_at_a_time(tokens)
-        parts = zip(groups.split(tokens), groups.shapes, self._biases(groups, relative),
-                    groups.drop_path(self.drop_path_rate if self.training else 0.))
+        sizes, kinds = zip(*groups.pieces(self._tokens_at_a_time(tokens)))
+        scales = [None] * len(sizes)
+        if self.training and self.drop_path_rate:
+            scales = groups.drop_path(self.drop_path_rate).split(sizes)
+        biases = self._biases(groups, relative)
         done = []
-        for part, (_, rows, columns), bias, keep in parts:
-            size = rows * columns
-            for piece in part.split(max(limit // size, 1) * size) if limit else [part]:
-                piece = _add(piece, self.attn(self.norm1(piece), rows, columns, bias), keep)
-                hidden = F.gelu(self.mlp['fc1'](self.norm2(piece)))
-                done.append(_add(piece, self.mlp['fc2'](hidden), keep))
+        for x, kind, scale in zip(tokens.split(sizes), kinds, scales):
+            _, rows, columns = groups.shapes[kind]
+            x = _add(x, self.attn(self.norm1(x), rows, columns, biases[kind]), scale)
+            hidden = self.mlp['fc1'](self.norm2(x))
+            if len(sizes) > 1 and torch.is_grad_enabled():
+                # To read the activated ones from memory again would take longer than to activate again.
+                branch = checkpoint(self._activate, hidden, use_reentrant=False, preserve_rng_state=False)
+            else:
+                branch = self._activate(hidden)
+            done.append(_add(x, branch, scale))
         return torch.cat(done)
 
     def cool(self, x: Tensor) -> Tensor:
         """A depthwise convolution and a norm without shortcut: the residual stream stops growing. (B, H, W, C)."""
         return self.ex_ln(self.ex_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
+    def _activate(self, hidden: Tensor) -> Tensor:
+        return self.mlp['fc2'](F.gelu(hidden))
+
     def _tokens_at_a_time(self, tokens: Tensor) -> int | None:
-        """None: all, which is best for GPUs, and in training, where the activations are kept anyway."""
-        if tokens.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        """As many as the cache of a CPU has room for; None: all, for other devices."""
+        if tokens.device.type != 'cpu' or torch.compiler.is_compiling():
             return None
         return CACHED_FLOATS * torch.get_num_threads() // (4 * tokens.shape[1])
 
@@ -104,8 +112,8 @@ class Block(nn.Module):
                 for _, rows, columns in groups.shapes]
 
 
-def _add(x: Tensor, branch: Tensor, keep: Tensor | None) -> Tensor:
-    return x + branch if keep is None else torch.addcmul(x, branch, keep.to(branch.dtype))
+def _add(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
+    return x + branch if scale is None else torch.addcmul(x, branch, scale.to(branch.dtype))
 
 
 class Stage(nn.Module):
@@ -187,9 +195,22 @@ class Stage(nn.Module):
 
 def cross_scale_convs(in_dims: int, out_dims: int, sizes: Sequence[int], stride: int) -> nn.ModuleList:
     """Convolutions around the same centres; each has half the channels of the next smaller, the last two alike."""
-    return nn.ModuleList(
+    convs = nn.ModuleList(
         nn.Conv2d(in_dims, out_dims // 2**min(index + 1, len(sizes) - 1), size, stride, (size - stride) // 2)
         for index, size in enumerate(sizes))
+    return convs.to(memory_format=torch.channels_last)  # As the maps are: weights need not be laid out anew each time.
+
+
+def conv_of_blocks(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)``, its stride turned into channels: on a CPU large kernels on 3 channels have very slow gradients."""
+    stride, lead = conv.stride[0], -conv.padding[0] % conv.stride[0]
+    trail = -(conv.kernel_size[0] + lead) % stride
+    weight = F.pixel_unshuffle(F.pad(conv.weight, (lead, trail, lead, trail)), stride)
+    height, width = x.shape[-2:]
+    blocks = F.pixel_unshuffle(F.pad(x, (0, -width % stride, 0, -height % stride)), stride)
+    padding = (conv.padding[0] + lead) // stride
+    y = F.conv2d(blocks.contiguous(memory_format=torch.channels_last), weight, conv.bias, padding=padding)
+    return y[..., :height // stride, :width // stride]
 
 
 class PatchEmbed(nn.Module):
@@ -204,7 +225,10 @@ class PatchEmbed(nn.Module):
         """(B, 3, H, W) -> (B, H // 4, W // 4, C); a side below 4 pixels counts as 4."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, max(4 - width, 0), 0, max(4 - height, 0)))
-        return self.norm(torch.cat([conv(x) for conv in self.projs], 1).permute(0, 2, 3, 1))
+        trains = torch.is_grad_enabled() and self.norm.weight.requires_grad and not x.is_cuda
+        maps = [(conv_of_blocks if trains and conv.kernel_size[0] > 8 else nn.Conv2d.__call__)(conv, x)
+                for conv in self.projs]
+        return self.norm(torch.cat(maps, 1).permute(0, 2, 3, 1))
 
 
 class PatchMerging(nn.Module):

@@ -3,7 +3,7 @@
 The tokens of a batch, (T, C), are kept in the order of their groups: those that attend to each other lie side by side,
 and so do groups of equal shape. Where a map ends groups are smaller, so that there is neither padding nor a mask.
 """
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -71,16 +71,17 @@ class Groups:
             return tokens
         return tokens.index_select(0, self.order if present is None else present.inverse[self.order])
 
-    def split(self, tokens: Tensor) -> Sequence[Tensor]:
-        """The tokens of groups of each shape."""
-        return tokens.split([count * rows * columns for count, rows, columns in self.shapes])
+    def pieces(self, limit: int | None = None) -> Iterator[tuple[int, int]]:
+        """Cuts the tokens between groups: number of tokens, ``limit`` if a group is not larger, and place of the shape."""
+        for index, (count, rows, columns) in enumerate(self.shapes):
+            at_a_time = count if limit is None else max(limit // (rows * columns), 1)
+            for start in range(0, count, at_a_time):
+                yield min(at_a_time, count - start) * rows * columns, index
 
-    def drop_path(self, rate: float) -> Sequence[Tensor] | list[None]:
-        """What a residual branch is multiplied with in training: one random number an image, by shape, (., 1)."""
-        if not rate:
-            return [None] * len(self.shapes)
+    def drop_path(self, rate: float) -> Tensor:
+        """What a residual branch is multiplied with in training: a random number for each image, (T, 1)."""
         noise = torch.rand(self.images, 1, device=self.order.device).ge(rate).float().div(1 - rate)
-        return self.split(noise.index_select(0, self.order * self.images // len(self.order)))
+        return noise.index_select(0, self.order * self.images // len(self.order))
 
 
 def relative_positions(rows: int, columns: int, device=None) -> tuple[Tensor, Tensor]:
