@@ -1,4 +1,6 @@
 """Random batches and models whose outputs say something."""
+import re
+
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
@@ -31,6 +33,10 @@ def ragged_batch(counts=(3, 0, 7), seed=0):
     return inputs, random_samples(sizes, input_size, counts, seed=seed)
 
 
+ZERO_AT_FIRST = re.compile(
+    r'(fc_reg\.layers\.2|reg_branches\.\d+\.4|sampling_offsets|attention_weights)\.weight$')
+
+
 @torch.no_grad()
 def wake(model, seed=0):
     """Moves every parameter that starts at zero or one, so that no branch is silent."""
@@ -38,7 +44,7 @@ def wake(model, seed=0):
     for name, parameter in model.named_parameters():
         if 'backbone' in name:
             continue
-        if parameter.dim() == 1 or name.endswith('fc_reg.layers.2.weight'):
+        if parameter.dim() == 1 or ZERO_AT_FIRST.search(name):
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
         elif name.endswith('fc_reg.weight'):
             parameter.mul_(20)

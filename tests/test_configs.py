@@ -37,28 +37,34 @@ def test_builds_and_names_what_it_needs(name):
     assert model.bbox_head.test_cfg['max_per_img'] > 0
 
 
-# (epochs, epochs at which the rate falls, images a step)
+# (epochs, epochs at which the rate falls, images a step, images a process)
 SCHEDULES = {
-    'detr_r50_150e.py': (150, [100], 16),
-    'detr_r50_500e.py': (500, [400], 64),
-    'dab_detr_r50_50e.py': (50, [40], 16),
-    'dn_detr_r50_50e.py': (50, [40], 16),
-    'dn_detr_r50_12e.py': (12, [11], 16),
+    'detr_r50_150e.py': (150, [100], 16, 2),
+    'detr_r50_500e.py': (500, [400], 64, 4),
+    'dab_detr_r50_50e.py': (50, [40], 16, 2),
+    'dn_detr_r50_50e.py': (50, [40], 16, 2),
+    'dn_detr_r50_12e.py': (12, [11], 16, 2),
+    'dn_deformable_detr_r50_50e.py': (50, [40], 16, 2),
+    'dn_deformable_detr_r50_24e.py': (24, [20], 16, 2),
+    'dn_deformable_detr_r50_12e.py': (12, [11], 16, 2),
+    'dn_deformable_detr_encoder_r50_50e.py': (50, [40], 16, 1),
+    'dn_deformable_detr_encoder_r50_12e.py': (12, [11], 16, 1),
+    'dn_deformable_detr_encoder_r101_12e.py': (12, [11], 16, 1),
 }
 
 
 @pytest.mark.parametrize('name', SCHEDULES)
 def test_schedule_is_the_published_one(name):
-    cfg, (epochs, milestones, batch) = load(name), SCHEDULES[name]
+    cfg, (epochs, milestones, batch, images) = load(name), SCHEDULES[name]
     [scheduler] = cfg.param_scheduler
     assert cfg.train_cfg.max_epochs == scheduler.end == epochs
     assert scheduler.milestones == milestones and scheduler.gamma == 0.1 and scheduler.by_epoch
     assert cfg.auto_scale_lr.base_batch_size == batch
-    assert cfg.train_dataloader.batch_size == batch // (16 if batch == 64 else 8)
+    assert cfg.train_dataloader.batch_size == images
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=0.1, norm_type=2)
-    assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == dict(backbone=dict(lr_mult=0.1))
     assert cfg.train_dataloader.dataset.filter_cfg.filter_empty_gt is False
     assert cfg.model.backbone.frozen_stages == 1
 
@@ -67,7 +73,9 @@ def test_schedule_is_the_published_one(name):
 # first stage and the frozen norms.
 TRAINED = {'detr_r50_150e.py': 41_302_368}
 # Millions in the papers' tables: all parameters, frozen or not, without what the norms hold.
-MILLIONS = {'detr_r50_150e.py': 41, 'detr_r50_500e.py': 41, 'dn_detr_r50_50e.py': 44, 'dab_detr_r50_50e.py': 44}
+MILLIONS = {
+    'detr_r50_150e.py': 41, 'detr_r50_500e.py': 41, 'dn_detr_r50_50e.py': 44, 'dab_detr_r50_50e.py': 44,
+    'dn_deformable_detr_r50_50e.py': 47, 'dn_deformable_detr_encoder_r50_50e.py': 48}
 
 
 @pytest.mark.parametrize('name', MILLIONS)
@@ -81,17 +89,28 @@ def test_size_is_the_published_one(name):
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == TRAINED[name]
 
 
-def test_denoising_is_the_published_one():
-    assert load('dn_detr_r50_50e.py').model.denoising == dict(
-        num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4)
+@pytest.mark.parametrize('name', [name for name in NAMES if name.startswith('dn_')])
+def test_denoising_is_the_published_one(name):
+    assert load(name).model.denoising == dict(num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4)
+
+
+def test_dab_detr_is_without_denoising():
     assert 'denoising' not in load('dab_detr_r50_50e.py').model
 
 
-@pytest.mark.parametrize('name', [
-    'detr_r50_150e.py', 'dab_detr_r50_50e.py', 'dn_detr_r50_50e.py',
-    *(name for name in NAMES if name.startswith('quickstart'))])
+def small(name):
+    return load(name).model if name.startswith('quickstart') else small_model_cfg(name)
+
+
+def distinct_models():
+    """Configs whose small models differ: the schedule, and how deep the ResNet is, make no other training step."""
+    models = {str(small(name)): name for name in reversed(NAMES) if 'encoder' in load(name).model}
+    return sorted(models.values())
+
+
+@pytest.mark.parametrize('name', distinct_models())
 def test_trains_a_step_and_gives_results(name):
-    model = MODELS.build(load(name).model if name.startswith('quickstart') else small_model_cfg(name))
+    model = MODELS.build(small(name))
     model.init_weights()
     inputs, samples = ragged_batch()
     for sample in samples:

@@ -9,7 +9,8 @@ from conftest import small_model_cfg
 from mmdet.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 
-NAMES = ['detr_r50_150e.py', 'dn_detr_r50_50e.py']
+SINGLE_LEVEL = ['detr_r50_150e.py', 'dn_detr_r50_50e.py']
+NAMES = [*SINGLE_LEVEL, 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50_50e.py']
 LOSSES = {'loss_cls', 'loss_bbox', 'loss_iou', 'loss_aux'}
 
 
@@ -64,7 +65,7 @@ def test_results_are_in_pixels_of_the_original_image(name):
             assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.std() > 1
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', SINGLE_LEVEL)
 def test_what_lies_in_the_padding_does_not_matter(name):
     """The same feature map alone, and as the upper left part of a larger batch full of noise."""
     model = small_model(name)
@@ -105,7 +106,8 @@ def test_weights_make_the_round_trip(name, tmp_path):
     with torch.no_grad():
         outputs = [model.eval()(inputs, samples, mode='tensor') for model in (first, second)]
     logits, boxes = outputs[0]
-    assert logits.shape == (2, 3, 20, 80 if name.startswith('dn') else 81) and boxes.shape == (2, 3, 20, 4)
+    queries = 20 * max(getattr(first, 'num_patterns', 0), 1)
+    assert logits.shape == (2, 3, queries, 80 if name.startswith('dn') else 81) and boxes.shape == (2, 3, queries, 4)
     torch.testing.assert_close(*outputs)
 
 

@@ -106,7 +106,7 @@ class DETR(DetectionTransformer):
         if batch_data_samples:
             padded['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
             padded['input_size'] = batch_data_samples[0].batch_input_shape
-        levels = FeatureLevels.of(feats, **padded)
+        levels = FeatureLevels.from_maps(feats, **padded)
         pos = [self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)]
         if self.num_feature_levels > 1:
             pos = [level_pos + embed[:, None, None] for level_pos, embed in zip(pos, self.level_embed)]

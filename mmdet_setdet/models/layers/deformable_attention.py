@@ -67,7 +67,9 @@ class DeformableAttention(MultiScaleDeformableAttention):
         query = query if query_pos is None else query + query_pos
         if not self.batch_first:
             query, value = query.transpose(0, 1), value.transpose(0, 1)
-        shapes = [(int(h), int(w)) for h, w in torch.as_tensor(spatial_shapes).tolist()]
+        if isinstance(spatial_shapes, Tensor):
+            spatial_shapes = spatial_shapes.tolist()
+        shapes = [(int(h), int(w)) for h, w in spatial_shapes]
         self._check(shapes, value.shape[1], reference_points.shape[-1])
 
         value = self.value_proj(value)

@@ -20,10 +20,10 @@ class FeatureLevels:
     valid_ratios: Tensor
 
     @classmethod
-    def of(cls,
-           maps: tuple[Tensor],
-           image_sizes: list[tuple[int, int]] | None = None,
-           input_size: tuple[int, int] | None = None) -> 'FeatureLevels':
+    def from_maps(cls,
+                  maps: tuple[Tensor],
+                  image_sizes: list[tuple[int, int]] | None = None,
+                  input_size: tuple[int, int] | None = None) -> 'FeatureLevels':
         """What is padding in feature maps, by nearest-neighbour reduction as in DETR; without a device sync.
 
         Args:
@@ -53,3 +53,13 @@ class FeatureLevels:
     def split(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Something about each token, (B, S, ...), by level."""
         return tokens.split([height * width for height, width in self.shapes], 1)
+
+    def reference_points(self) -> Tensor:
+        """Where the cell of each token lies on every level, (x, y) in [0, 1] of the map with its padding, (B, S, L, 2).
+        """
+        centres = []
+        for (height, width), ratios in zip(self.shapes, self.valid_ratios.unbind(1)):
+            x, y = ((torch.arange(size, device=ratios.device) + 0.5) / size for size in (width, height))
+            grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).flatten(0, 1)
+            centres.append(grid / ratios[:, None])  # in [0, 1] of the image, which is the same on all levels
+        return torch.cat(centres, 1)[:, :, None] * self.valid_ratios[:, None]
