@@ -2,7 +2,7 @@
 
 A row is a function from options to cases; a new one is a module with ``cases`` and an entry of ``ROWS``.
 """
-from . import deformable_attention, growth, inference, matching, memory, train_step
+from . import backbone, deformable_attention, growth, inference, matching, memory, train_step
 from .growth import plot_growth
 from .options import Options
 from .timing import Case, Contender, Measurement, as_table, measure
@@ -14,6 +14,8 @@ ROWS = {
     'memory': memory.cases,
     'growth': growth.cases,
     'deformable-attention': deformable_attention.cases,
+    'backbone': backbone.cases,
+    'backbone-growth': backbone.growth_cases,
 }
 
 __all__ = ['Case', 'Contender', 'Measurement', 'Options', 'ROWS', 'as_table', 'measure', 'plot_growth']
