@@ -32,6 +32,8 @@ CASES = {
     'dn_deformable_detr_encoder_r50_3pat': (
         'dn_deformable_detr_encoder_r50_50e.py', {**SIZE, **NOISELESS, **LEVELS}),
 }
+# With the weights of seed 7 a rectifier of this model lies so near zero that gradients hang on rounding.
+SEEDS = {'detr_r101': 8}
 # One parameter of each part, whose gradient is compared.
 WATCHED = ('backbone.layer2.0.conv1.weight', 'backbone.layer4.2.conv2.weight', 'neck.convs.0.conv.weight',
            'encoder.layers.0.self_attn.attn.in_proj_weight', 'encoder.query_scale.layers.1.weight',
@@ -73,7 +75,7 @@ def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
 def build(name: str) -> nn.Module:
     """Our model of a case, in training mode without dropout."""
     config, changes = CASES[name]
-    model = seeded_weights(MODELS.build(small_model_cfg(config, **changes)))
+    model = seeded_weights(MODELS.build(small_model_cfg(config, **changes)), SEEDS.get(name, 7))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.
