@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location('setup_plan', ROOT / 'tools' / 'setup_plan.py')
@@ -120,6 +121,26 @@ def test_config_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith('DNDETR 7')
+
+
+def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
+    """``DetInferencer`` in an empty folder: the model index, the metafile and the config all come from the wheel."""
+    site, empty = tmp_path / 'site', tmp_path / 'empty'
+    zipfile.ZipFile(wheel).extractall(site)
+    empty.mkdir()
+    code = (f'import sys; sys.path.insert(0, {str(site)!r}); import mmdet_setdet\n'
+            'from mmdet.apis import DetInferencer; assert mmdet_setdet.__file__.startswith(sys.path[0])\n'
+            'try: DetInferencer("dn_detr_r50_50e", scope="mmdet_setdet", device="cpu")\n'
+            'except mmdet_setdet.errors.InputError as error: print(error)\n'
+            'model = DetInferencer("dn_detr_r50_50e", "mine.pth", "cpu", "mmdet_setdet").model; '
+            'print(type(model).__module__, model.bbox_head.fc_cls.bias[7].item(), model.dataset_meta["classes"])')
+    torch.save(dict(meta=dict(dataset_meta=dict(classes=('mine', ))),
+                    state_dict={'bbox_head.fc_cls.bias': torch.arange(80.)}), empty / 'mine.pth')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=empty, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any('download the file, then tools/convert_checkpoint.py FILE CONVERTED --from dn-detr' in x for x in lines)
+    assert lines[-1] == "mmdet_setdet.models.detectors.dn_detr 7.0 ('mine',)"
 
 
 def test_unknown_config_name_is_named(tmp_path):

@@ -1,4 +1,5 @@
-"""Weights from files: read safely (importing this is enough), and checked against the model."""
+"""Weights from files: read safely and, where their name says so, converted (importing this is enough); and checked."""
+from . import published  # noqa: F401
 from .fit import check_fit
 from .safe_load import strict_loading
 

@@ -1,10 +1,47 @@
 """Whether a checkpoint belongs to a model, said before a number is computed with the wrong weights."""
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch.nn as nn
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import Tensor
 
 from ..errors import InputError
+
+
+class Differences(NamedTuple):
+    """In what the weights of a checkpoint differ from those that a model wants.
+
+    Attributes:
+        shapes (dict[str, tuple]): Name -> (shape in the checkpoint, shape in the model), where they differ.
+        missing (list[str]): Names that the checkpoint lacks.
+        left_over (list[str]): Names that the model lacks.
+    """
+    shapes: dict[str, tuple]
+    missing: list[str]
+    left_over: list[str]
+
+    @classmethod
+    def between(cls, theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> 'Differences':
+        """Between a checkpoint's weights and a model's."""
+        shapes = {key: (tuple(theirs[key].shape), tuple(value.shape)) for key, value in ours.items() if key in theirs}
+        return cls({key: pair for key, pair in shapes.items() if pair[0] != pair[1]},
+                   [key for key in ours if key not in theirs], [key for key in theirs if key not in ours])
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(map(len, self))
+
+    def __str__(self) -> str:
+        shapes = [f'{key} {theirs} instead of {ours}' for key, (theirs, ours) in self.shapes.items()]
+        kinds = ((shapes, 1, 'of another shape'), (self.missing, 3, 'missing'), (self.left_over, 3, 'left over'))
+        return '; '.join(f'{len(keys)} {what}, first {", ".join(keys[:most])}' for keys, most, what in kinds if keys)
+
+
+def without_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without batch norm's ``num_batches_tracked``, which frozen batch norm lacks and nobody needs."""
+    return {key: value for key, value in weights.items() if not key.endswith('num_batches_tracked')}
 
 
 def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = False) -> None:
@@ -21,27 +58,19 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    theirs = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
-    ours = {key: value for key, value in model.state_dict().items() if not key.endswith('num_batches_tracked')}
-    shapes = [key for key in ours if key in theirs and theirs[key].shape != ours[key].shape]
-    missing = [key for key in ours if key not in theirs]
-    left_over = [key for key in theirs if key not in ours and not key.endswith('num_batches_tracked')]
-    if partial and len(shapes) + len(missing) < len(ours) or not (shapes or missing or left_over):
+    theirs = without_counters(checkpoint.get('state_dict', checkpoint))
+    theirs, ours = {key.removeprefix('module.'): theirs[key] for key in theirs}, without_counters(model.state_dict())
+    found = Differences.between(theirs, ours)
+    if partial and len(found.shapes) + len(found.missing) < len(ours) or not found.count:
         return
-    parts = []
-    if shapes:
-        key = shapes[0]
-        parts.append(f'{len(shapes)} of another shape, first {key} {tuple(theirs[key].shape)} instead of '
-                     f'{tuple(ours[key].shape)}')
-    parts += [f'{len(keys)} {what}, first {", ".join(keys[:3])}'
-              for keys, what in ((missing, 'missing'), (left_over, 'left over')) if keys]
-    classes = _class_counts(checkpoint, theirs, ours, shapes) if not missing and not left_over else None
+    only_shapes = len(found.shapes) == found.count
+    classes = _class_counts(checkpoint, theirs, ours, list(found.shapes)) if only_shapes else None
     cause = 'none of its weights fits this model' if partial else 'it belongs to another model'
     advice = 'Give the config that it was trained with'
     if classes:
         cause = f'{classes[0]} classes in the checkpoint, {classes[1]} in the model'
         advice += f', or train this one from it: tools/train.py CONFIG --cfg-options load_from={name}'
-    raise InputError(f'{name}: {cause} (weights: {"; ".join(parts)}). {advice}')
+    raise InputError(f'{name}: {cause} (weights: {found}). {advice}')
 
 
 def _class_counts(checkpoint: dict, theirs: dict, ours: dict, shapes: Sequence[str]) -> tuple | None:

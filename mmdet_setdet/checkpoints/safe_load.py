@@ -15,6 +15,7 @@ import os
 import pickle
 import re
 from contextlib import contextmanager
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -75,9 +76,12 @@ def _load_or_explain(load):
                 raise InputError(f'{filename}: not a checkpoint that can be read safely ({error})') from error
             except FileNotFoundError as error:
                 raise InputError(
-                    f'{filename}: no such checkpoint file. Where it is the first weights of a backbone, name another by '
-                    'model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None'
+                    f'{filename}: no such checkpoint file. Where it is the first weights of a backbone, name another '
+                    'by model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None'
                 ) from error
+            except URLError as error:
+                raise InputError(f'{filename}: cannot be downloaded ({error.reason}); get the file elsewhere and give '
+                                 'its path') from error
             except (EOFError, OSError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and 'zip archive' not in str(error):
                     raise
