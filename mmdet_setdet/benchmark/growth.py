@@ -12,8 +12,8 @@ from .timing import Case, Measurement, max_abs_diff
 from .train_step import OBJECTS, DNDETRSides
 
 SIZES = (240, 320), (360, 480), (480, 640), (600, 800), (800, 1066)
-QUERIES = 100, 300, 600, 900
-OBJECT_COUNTS = 1, 8, 32, 64
+QUERIES = 100, 300, 900
+OBJECT_COUNTS = 1, 8, 64
 AXES = {'area': 'image area [megapixel]', 'queries': 'queries', 'objects': 'objects per image'}
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ...registry import MODELS
 
@@ -69,4 +70,12 @@ class FoldedConv2d(nn.Conv2d):
         scale, shift = self._norm[0].scale_and_shift()
         if self.bias is not None:
             shift = shift + self.bias * scale
-        return self._conv_forward(x, self.weight * scale[:, None, None, None], shift)
+        scale = scale[:, None, None, None]
+        weight = self.weight * scale
+        if not weight.requires_grad:
+            return self._conv_forward(x, weight, shift)
+        # Backward makes the product again: to keep it for all layers takes as much memory as all weights.
+        product = weight.data_ptr()
+        with saved_tensors_hooks(lambda tensor: None if tensor.data_ptr() == product else tensor,
+                                 lambda kept: self.weight.detach() * scale if kept is None else kept):
+            return self._conv_forward(x, weight, shift)
