@@ -49,7 +49,7 @@ def _case(options: Options, size: tuple[int, int, int], training: bool, at: tupl
             arch, authors_crossformer.CLASSIFICATION if square else authors_crossformer.DETECTION)
         theirs.load_state_dict(ours.state_dict(), strict=False)
         peers.append(_contender("authors'", theirs, x, training, options))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:  # with a graph: it does not see a CPU's fused attention
         ours.to(options.device)(x)
     operations = counter.get_total_flops() * (3 if training else 1)
     peers.append(_matrix_products(operations, options))

@@ -72,7 +72,7 @@ class Groups:
         return tokens.index_select(0, self.order if present is None else present.inverse[self.order])
 
     def pieces(self, limit: int | None = None) -> Iterator[tuple[int, int]]:
-        """Cuts the tokens between groups: how many tokens, ``limit`` if a group is not larger, and place of the shape."""
+        """Cuts the tokens between groups: how many tokens, ``limit`` if a group is not larger, and place of shape."""
         for index, (count, rows, columns) in enumerate(self.shapes):
             at_a_time = count if limit is None else max(limit // (rows * columns), 1)
             for start in range(0, count, at_a_time):
