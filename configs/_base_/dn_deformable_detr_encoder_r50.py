@@ -1,5 +1,5 @@
-# DN-DAB-Deformable-DETR whose encoder alone is deformable: DAB-DETR's decoder attends to each level by itself and weighs
-# what it read from the levels. Three patterns.
+# DN-DAB-Deformable-DETR whose encoder alone is deformable: the decoder of DAB-DETR attends to each level by itself and
+# weighs what it read from the levels. Three patterns.
 _base_ = 'dn_deformable_detr_r50.py'
 
 attention = dict(embed_dims=256, num_heads=8, attn_drop=0., proj_drop=0.)
