@@ -6,12 +6,15 @@ they are supplied here, most of them by mmdet.
 import importlib.util
 import os
 import types
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import torch
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torch import Tensor
+
+from .ota_scenes import Scene
 
 FOLDER = 'Megvii-BaseDetection+OTA'
 FILE = 'playground/detection/coco/ota.res50.fpn.coco.800size.1x/fcos.py'
@@ -83,6 +86,15 @@ class AuthorsOTA:
         ious = [level[:, :1] for level in distances]  # taken, not read
         return self.module.FCOS.get_ground_truth(
             self._detector, [points] * len(objects), objects, logits, distances, ious)
+
+
+    def targets_of_scene(self, scene: Scene, images: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for some images of a scene."""
+        part = replace(scene, logits=scene.logits[images], distances=scene.distances[images])
+        return self.targets(
+            list(scene.priors[:, :2].split([height * width for height, width in scene.sizes])),
+            [Objects(scene.objects[image].bboxes, scene.objects[image].labels) for image in images],
+            part.by_level(part.logits), part.by_level(part.distances))
 
 
 def checkout() -> Path | None:

@@ -68,7 +68,7 @@ def scene(counts: list[int], image_size: tuple[int, int] = (800, 1216), realisti
     logits = torch.randn(*shape, num_classes, generator=generator) - (4.6 if realistic else 2)
     distances = torch.rand(*shape, 4, generator=generator) * priors[:, 2:3] * 6
     if realistic:
-        for image, (gts, image_logits, image_distances) in enumerate(zip(objects, logits, distances)):
+        for gts, image_logits, image_distances in zip(objects, logits, distances):
             for box, label in zip(gts.bboxes, gts.labels):
                 exact = torch.cat([priors[:, :2] - box[:2], box[2:] - priors[:, :2]], 1)
                 near = (exact.amin(1) > 0) & (exact.amax(1) < 12 * priors[:, 2])

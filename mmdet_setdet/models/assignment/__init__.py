@@ -1,5 +1,9 @@
 from .costs import pairwise_costs
 from .hungarian import HungarianAssigner
+from .optimal_transport import Transport, exact_plan, sinkhorn
+from .ota import Assignment, OTAAssigner
 from .plan import Plan
 
-__all__ = ['HungarianAssigner', 'Plan', 'pairwise_costs']
+__all__ = [
+    'Assignment', 'HungarianAssigner', 'OTAAssigner', 'Plan', 'Transport', 'exact_plan', 'pairwise_costs', 'sinkhorn'
+]
