@@ -4,10 +4,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from conftest import CONFIGS
 from golden import crossformer_cases as cases
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from mmdet_setdet.checkpoints.convert import convert
+from mmdet_setdet.checkpoints.families import candidates, guess
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones import CrossFormer
 from mmdet_setdet.models.backbones.crossformer import ATTENTIONS, POSITIONS, conv_of_blocks
@@ -310,3 +314,40 @@ def test_starts_as_the_authors_do():
 def test_errors_say_what_to_do(settings, message):
     with pytest.raises(InputError, match=message):
         CrossFormer(**settings)
+
+
+@pytest.mark.parametrize('task', ['classification', 'detection'])
+def test_converts_the_authors_checkpoints(tmp_path, task):
+    config = {'classification': 'crossformer_t_imagenet.py', 'detection': 'retinanet_crossformer_s_fpn_1x.py'}[task]
+    cfg = Config.fromfile(CONFIGS / config)
+    with torch.device('meta'):
+        names = {name: value.shape for name, value in MODELS.build(cfg.model).state_dict().items()}
+    weights = {name: torch.full((1, ), float(number)).expand(shape)
+               for number, (name, shape) in enumerate(names.items())}
+    theirs = weights
+    if task == 'classification':
+        theirs = {name.removeprefix('backbone.'): value for name, value in weights.items()}
+        theirs |= {'layers.0.blocks.0.attn.biases': torch.zeros(9, 2), 'layers.0.blocks.0.attn_mask': torch.zeros(4)}
+    assert guess(theirs) == 'crossformer'
+    assert config.removesuffix('.py') in candidates('crossformer', theirs)
+    torch.save(dict(model=theirs), tmp_path / 'authors.pth')
+    checkpoint, family, configs = convert(str(tmp_path / 'authors.pth'), config=config)
+    assert family == 'crossformer' and configs == [config]
+    assert {name: value.flatten()[0].item() for name, value in checkpoint['state_dict'].items()} == {
+        name: value.flatten()[0].item() for name, value in weights.items()}
+
+
+def test_distributed_as_usually_used(tmp_path):
+    """No parameter is left without a gradient, and small images leave no trace."""
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
+    try:
+        model = torch.nn.parallel.DistributedDataParallel(small(drop_path_rate=0.).train())
+        x, results = cases.images((64, 96)), []
+        for image in (x, cases.images((32, 32)), x):
+            model.zero_grad()
+            maps = model(image)
+            sum(stage.square().mean() for stage in maps).backward()
+            results.append([*maps, *[parameter.grad.clone() for parameter in model.parameters()]])
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(torch.equal(before, after) for before, after in zip(results[0], results[2]))

@@ -23,9 +23,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     checkpoint, family, configs = convert(args.source, args.family, args.keep_91, args.config)
     torch.save(checkpoint, args.target)
-    classes = len(checkpoint['meta']['dataset_meta']['classes'])
+    classes = len(checkpoint['meta']['dataset_meta'].get('classes', ()))  # ImageNet's are named by its folders
     print(f'{args.source} ({family}{"" if args.family else ", guessed"}) -> {args.target}: '
-          f'{len(checkpoint["state_dict"])} weights, {classes} classes')
+          f'{len(checkpoint["state_dict"])} weights' + (f', {classes} classes' if classes else ''))
     print(f'fits: {" ".join(configs)}')
     if any('dc5' in name for name in configs) and not all('dc5' in name for name in configs):
         print('Dilation (DC5) does not show in weights: take the config that it was trained as.')

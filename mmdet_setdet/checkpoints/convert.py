@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..config_names import config_folder
 from ..errors import InputError
-from ..registry import DATASETS, MODELS
+from ..registry import MODELS
 from .coco_ids import CLASSIFIER, NUM_IDS, all_ids_meta, keep_used_ids
-from .families import FAMILIES, guess
+from .families import FAMILIES, candidates, guess
 from .fit import Differences, without_counters
-from .key_maps import our_name
+from .key_maps import NO_WEIGHTS, our_name
 from .safetensors import read_safetensors
 
 HF_FILES = ('model.safetensors', 'pytorch_model.bin')
@@ -64,6 +64,8 @@ def rename(weights: dict[str, Tensor], family: str, source: str) -> dict[str, Te
     """
     renamed, origin = {}, {}
     for name, value in without_counters(weights).items():
+        if NO_WEIGHTS.search(name):
+            continue
         value = value.float() if value.is_floating_point() else value
         ours = our_name(family, name)
         # The authors' modules share parameters, and then a checkpoint has them twice.
@@ -102,7 +104,7 @@ def convert(source: str, family: str | None = None, keep_91: bool = False,
     if family not in FAMILIES:
         raise InputError(f'{source}: {_describe(looks_like)}; with --from one of {", ".join(FAMILIES)} it is tried as '
                          f'such. Its first weights: {", ".join(list(weights)[:3])}')
-    names = [config] if config else [f'{name}.py' for name in FAMILIES[family].configs]
+    names = [config] if config else [f'{name}.py' for name in candidates(family, weights)]
     renamed = rename(weights, family, source)
     with DefaultScope.overwrite_default_scope('mmdet'):
         tried = [_adapt(renamed, name, keep_91) for name in names]
@@ -132,32 +134,36 @@ class _Adapted(NamedTuple):
 def _adapt(weights: dict[str, Tensor], name: str, keep_91: bool) -> _Adapted:
     path = Path(name) if Path(name).is_file() else config_folder() / name
     cfg = Config.fromfile(path)
-    head = cfg.model.bbox_head
+    head = cfg.model.get('bbox_head')
     classifier = next((value for key, value in weights.items() if CLASSIFIER.match(key)), ())
-    if len(classifier) == NUM_IDS + (not head.loss_cls.use_sigmoid):
+    if len(classifier) and len(classifier) == NUM_IDS + (not head.loss_cls.use_sigmoid):
         if keep_91:
             head.num_classes = NUM_IDS
         else:
             weights = keep_used_ids(weights)
-    return _Adapted(name, cfg, weights, Differences.between(weights, _expected_weights(path, head.num_classes)))
+    expected = _expected_weights(path, head and head.num_classes)
+    return _Adapted(name, cfg, weights, Differences.between(weights, expected))
 
 
 @lru_cache
-def _expected_weights(config: Path, num_classes: int) -> dict[str, Tensor]:
+def _expected_weights(config: Path, num_classes: int | None) -> dict[str, Tensor]:
     """Names and shapes of what the model of a config wants, without the memory for it."""
-    model = Config.fromfile(config).model
-    model.bbox_head.num_classes = num_classes
-    with torch.device('meta'):
-        return without_counters(MODELS.build(model).state_dict())
+    cfg = Config.fromfile(config)
+    if num_classes is not None:
+        cfg.model.bbox_head.num_classes = num_classes
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return without_counters(MODELS.build(cfg.model).state_dict())
 
 
 def _dataset_meta(adapted: _Adapted) -> dict:
     """Names and colours of the classes."""
-    num_classes, dataset = adapted.cfg.model.bbox_head.num_classes, adapted.cfg.test_dataloader.dataset
+    model, dataset = adapted.cfg.model, adapted.cfg.test_dataloader.dataset
+    num_classes = model.bbox_head.num_classes if 'bbox_head' in model else None
     if num_classes == NUM_IDS:
         return all_ids_meta()
-    meta = {**DATASETS.get(dataset.type).METAINFO, **dataset.get('metainfo', {})}
-    if len(meta['classes']) != num_classes:
+    with DATASETS.switch_scope_and_registry(adapted.cfg.default_scope) as registry:
+        meta = {**registry.get(dataset.type).METAINFO, **dataset.get('metainfo', {})}
+    if num_classes is not None and len(meta['classes']) != num_classes:
         raise InputError(f'{adapted.name}: its data set names {len(meta["classes"])} classes, but its model has '
                          f'{num_classes}; give it metainfo=dict(classes=(...))')
     return dict(meta)

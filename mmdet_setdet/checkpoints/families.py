@@ -16,6 +16,15 @@ class Family(NamedTuple):
     configs: tuple[str, ...]
 
 
+_CROSSFORMER = (
+    *(f'crossformer{name}_imagenet' for name in ('_t', '_s', '_b', '_l', 'pp_s', 'pp_b', 'pp_l', 'pp_h')),
+    *(f'{head}_crossformer{name}_ade20k' for head in ('semantic_fpn', 'upernet')
+      for name in ('_s', '_b', '_l', 'pp_s', 'pp_b')),
+    *(f'{head}_crossformer{name}_fpn_1x' for head in ('retinanet', 'mask_rcnn')
+      for name in ('_s', '_b', 'pp_s', 'pp_b')),
+    'mask_rcnn_crossformer_s_fpn_3x', 'mask_rcnn_crossformer_b_fpn_3x', 'cascade_mask_rcnn_crossformer_s_fpn_3x')
+# What a config of a task wants: others of the family need not be tried.
+TASK_SIGNS = {'_imagenet': 'head.weight', '_ade20k': 'decode_head.conv_seg.weight'}
 _ENCODER, _DECODER = 'transformer.encoder.layers.0.', 'transformer.decoder.layers.0.'
 # A family stands before those whose signs it has too.
 FAMILIES = {
@@ -50,6 +59,10 @@ FAMILIES = {
         ('class_labels_classifier.weight', 'model.query_position_embeddings.weight',
          'model.decoder.layers.0.encoder_attn.q_proj.weight'),
         ('detr_r50_500e', 'detr_r50_150e', 'detr_r50_dc5_500e', 'detr_r101_500e', 'detr_r101_dc5_500e')),
+    'crossformer': Family(
+        'cheerss/CrossFormer',
+        ('patch_embed.projs.3.weight', 'layers.0.blocks.0.attn.pos.pos_proj.weight'),
+        _CROSSFORMER),
 }
 # Recognised to be named in an error.
 OTHERS = {
@@ -66,6 +79,13 @@ OTHERS = {
 
 def guess(names: Iterable[str]) -> str | None:
     """The key of :data:`FAMILIES` or :data:`OTHERS` whose signs are all among the names of a checkpoint's weights."""
-    names = set(names)
+    names = {stem for name in names for stem in (name, name.removeprefix('backbone.'))}
     signs = {**{key: family.signs for key, family in FAMILIES.items()}, **OTHERS}
     return next((key for key, needed in signs.items() if names.issuperset(needed)), None)
+
+
+def candidates(family: str, names: Iterable[str]) -> list[str]:
+    """Our configs of a family that a checkpoint with these names may fit: those of its task."""
+    tasks = {ending for ending, sign in TASK_SIGNS.items() if sign in names}
+    configs = FAMILIES[family].configs
+    return [config for config in configs if {ending for ending in TASK_SIGNS if config.endswith(ending)} == tasks]

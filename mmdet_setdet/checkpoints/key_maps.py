@@ -101,7 +101,11 @@ RENAMED = {
         (r'^bbox_predictor\.', 'bbox_embed.'),
         *_BOX_BRANCH,
     ],
+    # A classifier's checkpoint; those of detectors and segmentors have mmdet's and mmseg's names already.
+    'crossformer': [(r'^(?=(patch_embed|layers|norm|absolute_pos_embed)\b)', 'backbone.')],
 }
+# What is no weight: the first release of CrossFormer keeps tables of the positions within a group in its checkpoints.
+NO_WEIGHTS = re.compile(r'\.(attn\.(biases|relative_position_index)|attn_mask)$')
 # The same names, without the label embedding.
 RENAMED['dab-detr'] = RENAMED['dn-detr']
 
