@@ -84,6 +84,8 @@ def test_curves_of_several_seeds_are_drawn(tmp_path):
     one, many = cv2.imread(str(tmp_path / 'one.png')), cv2.imread(str(tmp_path / 'pictures' / 'all.png'))
     assert one.shape == many.shape and min(one.shape[:2]) > 400
     assert np.any(one != many) and one.std() > 5
+    plot_curves({'no validation': files[0]}, tmp_path / 'half.png', val_key='none')
+    assert cv2.imread(str(tmp_path / 'half.png')).shape[1] < 0.6 * one.shape[1]
 
 
 def test_curves_need_scalars(tmp_path):

@@ -59,7 +59,7 @@ def read_scalars(path: str | Path, train_key: str = 'loss', val_key: str = 'coco
 
 def plot_curves(runs: Mapping[str, str | Path | Sequence[str | Path]], out: str | Path, train_key: str = 'loss',
                 val_key: str = 'coco/bbox_mAP') -> None:
-    """Draw two panels against iterations: the training loss, and the mAP of validation.
+    """Draw against iterations: the training loss and, beside it, the mAP of validation if there is any.
 
     Args:
         runs (Mapping): A label, and its work_dir or scalars.json, or several of them (seeds): those are drawn as thin
@@ -72,20 +72,26 @@ def plot_curves(runs: Mapping[str, str | Path | Sequence[str | Path]], out: str 
     Raises:
         FileNotFoundError: A run has no scalars.
     """
+    curves = {}
+    for label, paths in runs.items():
+        paths = [paths] if isinstance(paths, (str, Path)) else paths
+        curves[label] = list(zip(*(read_scalars(path, train_key, val_key) for path in paths), strict=True))
+    titles = [f'training: {train_key}', f'validation: {val_key}']
+    is_validated = any(len(steps) for _, val in curves.values() for steps, _ in val)
     with matplotlib.rc_context({'font.size': 13}):
-        figure = Figure(figsize=(13, 5), layout='constrained')  # no pyplot: draws to a file, needs no display
-        panels = figure.subplots(1, 2)
-        for number, (label, paths) in enumerate(runs.items()):
-            paths = [paths] if isinstance(paths, (str, Path)) else paths
-            train, val = zip(*(read_scalars(path, train_key, val_key) for path in paths), strict=True)
-            _draw(panels[0], train, label, f'C{number}')
-            _draw(panels[1], val, label, f'C{number}')
-        for panel, title in zip(panels, (f'training: {train_key}', f'validation: {val_key}'), strict=True):
+        # no pyplot: draws to a file, needs no display
+        figure = Figure(figsize=(13 if is_validated else 7, 5), layout='constrained')
+        panels = figure.subplots(1, 1 + is_validated, squeeze=False)[0]
+        for number, (label, pair) in enumerate(curves.items()):
+            for panel, curve in zip(panels, pair):
+                _draw(panel, curve, label, f'C{number}')
+        for panel, title in zip(panels, titles):
             panel.set(title=title, xlabel='iterations')
             panel.grid(alpha=0.3)
             if panel.get_legend_handles_labels()[0]:
                 panel.legend()
-        panels[1].set_ylim(bottom=0)
+        if is_validated:
+            panels[1].set_ylim(bottom=0)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
 
