@@ -21,7 +21,8 @@ NAMES = author_names.load()
 FAMILY = {source: 'hf-detr' if source.startswith('hf') else source for source in NAMES}
 SOFTMAX = ('detr', 'hf-detr')
 CONFIG = {'detr': 'detr_r50_500e.py', 'hf-detr': 'detr_r50_500e.py', 'dn-detr': 'dn_detr_r50_dc5_3pat_12e.py',
-          'dab-detr': 'dab_detr_r50_50e.py'}
+          'dab-detr': 'dab_detr_r50_50e.py', 'dn-deformable-detr': 'dn_deformable_detr_r50_50e.py',
+          'dn-deformable-detr-encoder': 'dn_deformable_detr_encoder_r50_50e.py'}
 
 
 def save(path, weights, **others):
@@ -47,10 +48,11 @@ def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, ca
     path = save(tmp_path / 'theirs.pth', author_names.light_weights(NAMES[source]))
     converted = run(path, tmp_path / 'ours.pth')
     state, rows = converted['state_dict'], [float(i) for i in COCO_IDS]
-    classifier = state['bbox_head.fc_cls.bias'].tolist()
-    assert classifier == state['bbox_head.fc_cls.weight'][:, 7].tolist()
-    assert classifier == rows + ([91.] if FAMILY[source] in SOFTMAX else [])
-    if source == 'dn-detr':
+    classifiers = [name for name in state if re.search(r'fc_cls\.|cls_branches\.', name)]
+    assert len(classifiers) == (12 if source == 'dn-deformable-detr' else 2)  # one for each decoder layer
+    for name in classifiers:
+        assert state[name].view(len(state[name]), -1)[:, 0].tolist() == rows + [91.] * (FAMILY[source] in SOFTMAX)
+    if source.startswith('dn-'):
         assert state['denoising.label_enc.weight'][:, 7].tolist() == rows + [91.]
     assert converted['meta']['dataset_meta']['classes'] == CocoDataset.METAINFO['classes']
     printed = capsys.readouterr().out
