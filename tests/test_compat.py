@@ -10,7 +10,7 @@ from pathlib import Path
 import packaging
 import pytest
 
-from mmdet_setdet.compat import STACKS, TESTED_TORCH, check_stack
+from mmdet_setdet.compat import MMSEG, STACKS, TESTED_TORCH, check_stack
 
 ROOT = Path(__file__).resolve().parent.parent
 FORK = {'torch': '2.13.0+cpu', 'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'}
@@ -81,4 +81,6 @@ def test_this_environment_passes():
 def test_versions_are_those_that_set_up_installs(stack):
     pins = set((ROOT / 'requirements' / f'{stack}.txt').read_text().splitlines()[1:])
     assert {f'{need.distribution}=={need.tested}' for need in STACKS[stack]} == pins
+    mmseg = (ROOT / 'requirements' / f'{stack}-seg.txt').read_text().splitlines()[1:]
+    assert mmseg == [f'{MMSEG[stack].distribution}=={MMSEG[stack].tested}']
     assert f'torch=={TESTED_TORCH}' in (ROOT / 'requirements' / 'torch.txt').read_text()

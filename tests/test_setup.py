@@ -103,7 +103,8 @@ def test_wheel_names_both_stacks_and_leaves_torch_alone(wheel):
         name, = (name for name in archive.namelist() if name.endswith('METADATA'))
         metadata = email.message_from_bytes(archive.read(name))
     needs = metadata.get_all('Requires-Dist')
-    for extra, stack in (('fork', 'default'), ('upstream', 'upstream')):
+    for extra, stack in (('fork', 'default'), ('upstream', 'upstream'), ('seg', 'default-seg'),
+                         ('seg-upstream', 'upstream-seg')):
         for pin in plan.requirement_lines(stack):
             assert any(pin in need and f'extra == "{extra}"' in need.replace("'", '"') for need in needs)
     plain = [need for need in needs if 'extra' not in need]
