@@ -118,6 +118,18 @@ def test_trains_a_step_and_tests(load_small, name):
         assert sample.pred_label == sample.pred_scores.argmax() and sample.img_shape == (SIDE, SIDE)
 
 
+def test_quick_start_learns_by_heart(load):
+    cfg = load('quickstart/crossformer_miniature')
+    model = MODELS.build(cfg.model).train()
+    model.init_weights()
+    data = DATASETS.build(cfg.train_dataloader.dataset)
+    batch = pseudo_collate([data[i] for i in range(0, 24, 2)])
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(25)]
+    assert min(losses[-5:]) < 0.6 * losses[0]
+    assert DATASETS.build(cfg.val_dataloader.dataset).get_data_info(0)['img_path'].startswith(cfg.data_root + '/train')
+
+
 def test_learning_rate_is_the_authors(load):
     cfg = load('crossformer_t_imagenet')
     length, optimizer = 5, torch.optim.AdamW([torch.zeros(1, requires_grad=True)], 1e-3)
