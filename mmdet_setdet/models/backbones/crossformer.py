@@ -86,7 +86,7 @@ class Block(nn.Module):
             else:
                 branch = self._activate(hidden)
             done.append(_add(x, branch, scale))
-        return torch.cat(done)
+        return torch.cat(done) if len(done) > 1 else done[0]
 
     def cool(self, x: Tensor) -> Tensor:
         """A depthwise convolution and a norm without shortcut: the residual stream stops growing. (B, H, W, C)."""
@@ -266,7 +266,7 @@ class CrossFormer(BaseModule):
         merge_sizes (Sequence[int]): Kernels of the layers between stages, there ``(2, )``.
         attention (str): 'short-long'; 'short' has no long distance blocks. 'swin' shifts the groups of every other
             block, 'pvt' lets all tokens attend to a pooled map, with the intervals as its strides. 'short-long-map':
-            long distance groups span the whole map, as in the authors' code of 2021.
+            long distance groups span the whole map, as in the code with which its authors published detectors.
         position (str): 'dynamic' bias, 'dynamic-residual', a table for 'relative' positions, 'absolute' embeddings
             added at the beginning, or 'none'. The first three do not go with 'pvt', 'relative' not with
             'short-long-map'.

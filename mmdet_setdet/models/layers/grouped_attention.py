@@ -153,7 +153,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rows: int, columns: int, bias: Tensor | None) -> Tensor:
         """Tokens of groups of rows x columns = N, (T, C), and biases (heads, N, N) -> (T, C)."""
         x = self.qkv(x).view(-1, rows * columns, 3, self.num_heads, HEAD_DIMS)
-        x = attend(*x.permute(2, 0, 3, 1, 4), bias)
+        x = attend(*(part.transpose(1, 2) for part in x.unbind(2)), bias)
         return self.proj(x.transpose(1, 2).reshape(-1, self.num_heads * HEAD_DIMS))
 
 
@@ -186,7 +186,8 @@ class PooledAttention(nn.Module):
             maps = F.pad(maps, (0, 0, 0, -columns % self.stride, 0, -rows % self.stride))
             maps = self.norm(self.sr(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         kv = self.kv(maps).view(len(maps), -1, 2, self.num_heads, HEAD_DIMS)
-        return self.proj(attend(q, *kv.permute(2, 0, 3, 1, 4), bias).transpose(1, 2).reshape(-1, dims))
+        k, v = (part.transpose(1, 2) for part in kv.unbind(2))
+        return self.proj(attend(q, k, v, bias).transpose(1, 2).reshape(-1, dims))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
