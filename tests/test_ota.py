@@ -1,9 +1,11 @@
 """OTAAssigner: against the authors' code, against its own definition, in mmdet's heads, and at its limits."""
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 from batches import ragged_batch
-from conftest import CONFIGS
+from conftest import CONFIGS, REPOSITORY
 from golden import ota_cases
 from mmdet.models.task_modules.assigners import SimOTAAssigner
 from mmdet.registry import MODELS, TASK_UTILS
@@ -13,6 +15,7 @@ from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
+from mmdet_setdet.benchmark import ROWS, Options, measure, transport
 from mmdet_setdet.benchmark.ota_scenes import scene
 from mmdet_setdet.models.assignment import OTAAssigner, exact_plan, ota, sinkhorn
 
@@ -351,3 +354,24 @@ def test_mmdets_detector_trains_a_step_with_it(name):
         totals.append(total.item())
     assert np.isfinite(totals).all() and totals[0] != totals[1]
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize('row', ['transport', 'transport-growth'])
+def test_benchmark_compares_the_same_labels(row, monkeypatch):
+    monkeypatch.setattr(transport, 'OBJECT_COUNTS', (1, 5))
+    options = Options(repeats=1, size=(64, 96))
+    found = [m for case in ROWS[row](options) for m in measure(row, case, 1, 'cpu', warmup=0)]
+    assert found and all(m.ours_ms > 0 and not m.max_abs_diff for m in found)
+    assert {'mmdet SimOTA'} <= {m.peer for m in found}
+
+
+def test_quality_tool_finds_the_exact_plan_at_small_eps(capsys):
+    spec = importlib.util.spec_from_file_location('transport_quality', REPOSITORY / 'tools/transport_quality.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    options = ['--images', '1', '--objects', '2', '--size', '96', '128', '--eps', '0.1', '0.01', '--iterations', '5', '3000']
+    rows = {tuple(row[:2]): row[2:] for row in tool.main(options)}
+    assert len(rows) == 4 and len(capsys.readouterr().out.splitlines()) == 6
+    gap, error, labels, stray, _ = rows[0.01, 3000]
+    assert abs(gap) < 1 and error < 0.01 and labels <= 1 and stray <= 0.5
+    assert rows[0.1, 3000][0] > gap and rows[0.01, 5][1] > error

@@ -54,12 +54,13 @@ class AuthorsOTA:
         strides (tuple): Strides of its levels.
 
     Attributes:
-        problems (list[tuple]): Supply, demand, costs and plan of every image since the object was made.
+        num_classes (int): As given.
+        problems (list[tuple]): Supply, demand, costs and plan of every image so far.
     """
 
     def __init__(self, num_classes: int, strides: tuple[int, ...]) -> None:
         self.module = _load(checkout())
-        self.problems: list[tuple[Tensor, ...]] = []
+        self.num_classes, self.problems = num_classes, []
         solver = self.module.SinkhornDistance(eps=0.1, max_iter=50)
 
         def sinkhorn(supply: Tensor, demand: Tensor, costs: Tensor):
