@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from mmdet_setdet.benchmark import ROWS, Options, measure
 from mmdet_setdet.checkpoints.convert import convert
 from mmdet_setdet.checkpoints.families import candidates, guess
 from mmdet_setdet.errors import InputError
@@ -351,3 +352,12 @@ def test_distributed_as_usually_used(tmp_path):
     finally:
         torch.distributed.destroy_process_group()
     assert all(torch.equal(before, after) for before, after in zip(results[0], results[2]))
+
+
+@pytest.mark.parametrize('row', ['backbone', 'backbone-growth'])
+def test_benchmark_rows(row):
+    options = Options(repeats=1, size=(32, 32), model=dict(arch='tiny'))
+    measured = [m for case in ROWS[row](options) for m in measure(row, case, 1, 'cpu', warmup=0)]
+    assert {m.peer for m in measured} >= {'matrix products'} and len({m.case for m in measured}) == 2
+    assert all(m.max_abs_diff < 1e-4 for m in measured if m.peer == "authors'")
+    assert all(m.ours_peak_mib > 0 for m in measured)
