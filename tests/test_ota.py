@@ -369,8 +369,9 @@ def test_quality_tool_finds_the_exact_plan_at_small_eps(capsys):
     spec = importlib.util.spec_from_file_location('transport_quality', REPOSITORY / 'tools/transport_quality.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    options = ['--images', '1', '--objects', '2', '--size', '96', '128', '--eps', '0.1', '0.01', '--iterations', '5', '3000']
-    rows = {tuple(row[:2]): row[2:] for row in tool.main(options)}
+    options = dict(images=[1], objects=[2], size=[96, 128], eps=[0.1, 0.01], iterations=[5, 3000])
+    argv = [word for name, values in options.items() for word in (f'--{name}', *map(str, values))]
+    rows = {tuple(row[:2]): row[2:] for row in tool.main(argv)}
     assert len(rows) == 4 and len(capsys.readouterr().out.splitlines()) == 6
     gap, error, labels, stray, _ = rows[0.01, 3000]
     assert abs(gap) < 1 and error < 0.01 and labels <= 1 and stray <= 0.5
