@@ -56,8 +56,8 @@ class CheckingRunner(Runner):
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
         if not len(loader):
-            raise InputError(f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last a '
-                             'part of a batch is left out; make batch_size smaller')
+            raise InputError(f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
+                             'a part of a batch is left out; make batch_size smaller')
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
