@@ -100,7 +100,7 @@ def draw_predictions(cfg: Config, folder: str) -> None:
     # Absolute, because mmdet's hook takes a relative one from a folder of its own.
     folder = str(Path(folder).resolve())
     if cfg.get('default_scope') == 'mmseg':
-        cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True)
+        cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
         cfg.visualizer.save_dir = folder
     else:
         cfg.default_hooks.visualization = dict(type='mmdet.DetVisualizationHook', draw=True, test_out_dir=folder)
