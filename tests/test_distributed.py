@@ -13,8 +13,9 @@ from mmdet.apis import init_detector
 from mmengine.config import Config
 from tiny_detector import coco_dict, write_annotations, write_config, write_dataset
 
-# float32 on CPU: one process adds the gradients of two images in another order than two processes do.
-TOLERANCE = 1e-6
+# float32 on CPU: one process adds the gradients of two images in another order than two processes do, and how a
+# convolution adds depends on where its memory lies.
+TOLERANCE = 5e-6
 
 
 def dn_detr_config(folder: Path, counts: tuple) -> str:
@@ -84,7 +85,7 @@ def test_two_processes_train_like_one(outcome, case):
         torch.testing.assert_close(first[config][name], expected, rtol=0, atol=TOLERANCE, msg=name)
         moved = max(moved, (expected - start['state_dict'][name]).abs().max().item())
     # The comparison is worth something: training went a long way in comparison with the tolerance.
-    assert moved > 100 * TOLERANCE
+    assert moved > 20 * TOLERANCE
 
 
 def test_evaluation_is_the_same_to_the_last_digit(outcome):
