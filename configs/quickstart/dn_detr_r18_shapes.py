@@ -29,7 +29,7 @@ model = dict(
     bbox_head=dict(num_classes=6, embed_dims=width, loss_cls=dict(loss_weight=2.)),
     test_cfg=dict(max_per_img=100))
 
-max_iters = 2700
+max_iters = 2000
 warm_up = 100
 train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 4)
