@@ -6,6 +6,7 @@ import pytest
 import torch
 from batches import ragged_batch, random_samples, wake
 from conftest import small_model_cfg
+from mmcv.cnn.bricks.transformer import MultiheadAttention
 from mmdet.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -212,3 +213,12 @@ def test_one_copy_to_the_host_in_a_training_step(name, counts):
     ours = [read for read in reads.seen if read[0] != 'new_tensor' or read[1].startswith('mmdet_setdet')]
     matching = 'mmdet_setdet.models.assignment.hungarian', 'assign_batch'
     assert ours == [('cpu', *matching), ('numpy', *matching)]
+
+
+def test_dropout_of_models_built_before_does_not_come_along():
+    try:
+        MultiheadAttention(8, 1, dropout=0.1)  # as in mmdet's Conditional DETR; mmcv keeps it as its default
+        model = MODELS.build(small_model_cfg('dn_detr_r50_50e.py'))
+        assert not any(module.p for module in model.modules() if isinstance(module, torch.nn.Dropout))
+    finally:
+        MultiheadAttention(8, 1, dropout=0.)

@@ -47,6 +47,11 @@ def attend(query: Tensor,
 class MultiheadAttention(MMCVMultiheadAttention):
     """mmcv's ``MultiheadAttention`` (with residual and dropout), batch first, through :func:`attend`."""
 
+    def __init__(self, *args, dropout_layer: dict | None = None, **kwargs) -> None:
+        # mmcv's default is one dict for all modules, and ``dropout=0.1`` of any mmdet model is written into it: every
+        # module built after that would drop.
+        super().__init__(*args, dropout_layer=dict(dropout_layer or dict(type='Dropout', drop_prob=0.)), **kwargs)
+
     def forward(self,
                 query: Tensor,
                 key: Tensor | None = None,
