@@ -28,11 +28,23 @@ class HungarianAssigner(MMDetHungarianAssigner):
 
     Args:
         match_costs (list[dict] | dict): mmdet's match costs, e.g. ``dict(type='FocalLossCost', weight=2.)``.
+        units (int): Predictions that each object is matched with: more than one repeat the objects, as H-DETR does
+            (arXiv 2207.13080, K). :meth:`assign` knows one only, since its result names one object a prediction.
+
+    Raises:
+        ValueError: ``units`` is below 1.
     """
 
-    def __init__(self, match_costs) -> None:
+    def __init__(self, match_costs, units: int = 1) -> None:
         super().__init__(match_costs)
+        if units < 1:
+            raise ValueError(f'HungarianAssigner: units={units} must be 1 or more')
+        self.units = units
         self._warned = False
+
+    def match(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Plan:
+        """One plan for logits (L, B, Q, K) and boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4), of a whole step."""
+        return self.assign_batch(self.costs(logits, boxes, gts), gts.counts, gts.metas)
 
     def costs(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Tensor:
         """Costs (L, B, Q, G) of logits (L, B, Q, K) and boxes (L, B, Q, 4), see :func:`pairwise_costs`."""
@@ -47,7 +59,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
             metas (list[dict], optional): Meta information of the images, to name them in messages.
 
         Returns:
-            Plan: ``min(Q, num_gts[b])`` pairs for image b in each layer, fewer where costs are not finite.
+            Plan: ``min(Q, units * num_gts[b])`` pairs for image b in each layer, fewer where costs are not finite.
 
         Raises:
             FloatingPointError: No cost of an image is finite.
@@ -58,7 +70,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
         problems, pred, gt = np.divmod(np.arange(layers * images), images), [], []
         for layer, image in zip(*problems):
             rows, cols = self._solve(table[layer, image, :num_gts[image]], f'decoder layer {layer}',
-                                     metas[image] if metas else None)
+                                     metas[image] if metas else None, self.units)
             pred.append(cols + (layer * images + image) * queries)
             gt.append(rows + image * width)
         layer = np.repeat(problems[0], [len(pairs) for pairs in pred])
@@ -95,11 +107,22 @@ class HungarianAssigner(MMDetHungarianAssigner):
             labels[matched[1]] = gt_instances.labels[matched[0]]
         return AssignResult(num_gts=len(gt_instances), gt_inds=gt_inds, max_overlaps=None, labels=labels)
 
-    def _solve(self, cost: np.ndarray, origin: str, meta: dict | None):
-        """Solves one (G, Q) problem: indices of matched objects and of their predictions."""
+    def _solve(self, cost: np.ndarray, origin: str, meta: dict | None, units: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Solves one (G, Q) problem: indices of matched objects, each ``units`` times, and of their predictions."""
         finite = np.isfinite(cost)
-        if finite.all():
-            return linear_sum_assignment(cost)
+        if not finite.all():
+            self._warn(cost, finite, origin, meta)
+            # Dearer than any set of finite pairs: as few as possible of these pairs are used, and none is kept.
+            low, high = cost[finite].min(), cost[finite].max()
+            forbidden = float(high) + (float(high) - float(low) + 1) * min(len(cost) * units, cost.shape[1])
+            cost = np.where(finite, cost.astype(np.float64), forbidden)
+        rows, cols = linear_sum_assignment(cost if units == 1 else cost.repeat(units, axis=0))
+        rows = rows // units
+        kept = finite[rows, cols]
+        return rows[kept], cols[kept]
+
+    def _warn(self, cost: np.ndarray, finite: np.ndarray, origin: str, meta: dict | None) -> None:
+        """Warns of costs that are not finite, once; raises if there is no other."""
         image = (meta or {}).get('img_path', 'an image of the batch')
         objects, preds = np.nonzero(~finite)
         if not finite.any():
@@ -111,9 +134,3 @@ class HungarianAssigner(MMDetHungarianAssigner):
             MMLogger.get_current_instance().warning(
                 f'{image}: {len(preds)} of {cost.size} matching costs of {origin} are not finite, the first between '
                 f'object {objects[0]} and prediction {preds[0]}; such pairs are never matched. Said once.')
-        # Dearer than any set of finite pairs: as few as possible of these pairs are used, and none is kept.
-        low, high = cost[finite].min(), cost[finite].max()
-        forbidden = float(high) + (float(high) - float(low) + 1) * min(cost.shape)
-        rows, cols = linear_sum_assignment(np.where(finite, cost.astype(np.float64), forbidden))
-        kept = finite[rows, cols]
-        return rows[kept], cols[kept]

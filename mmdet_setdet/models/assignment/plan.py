@@ -46,6 +46,11 @@ class Plan:
         gt, layer = np.broadcast_to(image * num_gts + g, pred.shape), np.broadcast_to(layer, pred.shape)
         return cls.from_numpy(pred.ravel(), gt.ravel(), layer.ravel(), num_layers, device)
 
+    @property
+    def num_pairs(self) -> Tensor:
+        """Tensor: The number of pairs in each decoder layer, (L, )."""
+        return self.sum_by_layer(torch.ones_like(self.layer))
+
     def sum_by_layer(self, values: Tensor) -> Tensor:
         """Adds up one value a pair, (P, ), within each decoder layer: (L, )."""
         # Without any pair mmdet's losses answer with a single zero, of no dimension.

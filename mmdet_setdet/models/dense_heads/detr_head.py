@@ -15,21 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..assignment import Plan
+from ..assignment import HungarianAssigner, Plan
 from ..denoising import DenoisingQueries
 from ..ground_truths import GroundTruths
 from ..layers import inverse_sigmoid
+from ..one_to_many import OneToMany
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1)
 L1_LOSS = dict(type='L1Loss', loss_weight=5.)
 GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
 
 
-def mean_over_processes(number: float, device: torch.device) -> Tensor:
-    """The mean of a host's number over all processes, at least 1, as a scalar on the device (no sync)."""
-    mean = torch.tensor(float(number)).to(device, non_blocking=True)
+def mean_over_processes(number: float | Tensor, device: torch.device) -> Tensor:
+    """The mean of a host's number, or of a tensor, over all processes, at least 1, on the device (no sync)."""
+    mean = torch.as_tensor(number, dtype=torch.float).to(device, non_blocking=True)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(mean.div_(dist.get_world_size()))
+        mean = mean / dist.get_world_size()
+        dist.all_reduce(mean)
     return mean.clamp(min=1)
 
 
@@ -134,21 +136,33 @@ class DETRHead(BaseModule):
         """Boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
         return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
-    def loss(self, gts: GroundTruths, denoising: DenoisingQueries | None = None, **states: Tensor) -> dict[str, Tensor]:
+    def loss(self, gts: GroundTruths, denoising: DenoisingQueries | None = None, one_to_many: OneToMany | None = None,
+             **states: Tensor) -> dict[str, Tensor]:
         """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all others.
 
         Args:
             gts (GroundTruths): The objects of the batch.
             denoising (DenoisingQueries, optional): The first queries are these; ``loss_dn`` is theirs, over all layers.
+            one_to_many (OneToMany, optional): The last queries are its; ``loss_one_to_many`` is theirs, over all
+                layers.
             **states (Tensor): What :meth:`forward` takes.
         """
-        logits, boxes = self(**states)
-        if denoising is None:
-            return self.summarise(self.loss_by_layer(logits, boxes, gts))
-        n = len(denoising)
-        losses = self.summarise(self.loss_by_layer(logits[:, :, n:], boxes[:, :, n:], gts))
-        dn_losses = self.dn_loss_by_layer(logits[:, :, :n], boxes[:, :, :n], gts, denoising)
-        return dict(losses, loss_dn=torch.stack(list(dn_losses.values())).sum())
+        predictions = self(**states)
+        first = 0 if denoising is None else len(denoising)
+        last = 0 if one_to_many is None else one_to_many.num_queries
+        parts = [first, predictions[0].shape[2] - first - last, last]
+        noised, matching, many = zip(*(part.split(parts, 2) for part in predictions))
+        losses = self.summarise(self.loss_by_layer(*matching, gts))
+        if denoising is not None:
+            losses['loss_dn'] = self._total(self.dn_loss_by_layer(*noised, gts, denoising))
+        if one_to_many is not None:
+            losses['loss_one_to_many'] = one_to_many.loss_weight * self._total(
+                self.loss_by_layer(*many, gts, one_to_many.assigner))
+        return losses
+
+    @staticmethod
+    def _total(losses: dict[str, Tensor]) -> Tensor:
+        return torch.stack(list(losses.values())).sum()
 
     @staticmethod
     def summarise(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -156,20 +170,23 @@ class DETRHead(BaseModule):
         summary = {name: values[-1] for name, values in losses.items()}
         return dict(summary, loss_aux=torch.stack([values[:-1].sum() for values in losses.values()]).sum())
 
-    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> dict[str, Tensor]:
+    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths,
+                      one_to_many: HungarianAssigner | None = None) -> dict[str, Tensor]:
         """Matches all layers and images, then computes each loss term for each layer.
 
         Args:
             logits (Tensor): (L, B, Q, K or K + 1).
             boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4).
             gts (GroundTruths): The objects of the batch.
+            one_to_many (HungarianAssigner, optional): Matches in the place of the head's own assigner. Losses are then
+                divided by the number of pairs, not of objects.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
         """
         logits = logits.float()
-        plan = self.assigner.assign_batch(self.assigner.costs(logits, boxes, gts), gts.counts, gts.metas)
-        num_boxes = mean_over_processes(gts.total, logits.device)
+        plan = (one_to_many or self.assigner).match(logits, boxes, gts)
+        num_boxes = mean_over_processes(plan.num_pairs if one_to_many else gts.total, logits.device)
         labels = torch.full_like(logits[..., 0], self.num_classes, dtype=torch.long).flatten()
         labels[plan.pred] = gts.labels.flatten()[plan.gt]
         loss_cls = self.loss_cls_by_layer(logits.flatten(1, 2), labels.unflatten(0, (len(logits), -1)), num_boxes)

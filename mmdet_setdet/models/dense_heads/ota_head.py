@@ -37,8 +37,10 @@ class OTAHead(FCOSHead):
 
     def __init__(self, num_classes: int, in_channels: int, point_offset: float = 0.5, loss_bbox: dict = GIOU_LOSS,
                  loss_centerness: dict = IOU_BRANCH_LOSS, **kwargs) -> None:
+        # NMS is to see boxes as they are predicted: they are cut off at the image's border behind it.
+        bbox_coder = dict(type='DistancePointBBoxCoder', clip_border=False)
         super().__init__(num_classes, in_channels, norm_on_bbox=True, centerness_on_reg=True, loss_bbox=loss_bbox,
-                         loss_centerness=loss_centerness, **kwargs)
+                         loss_centerness=loss_centerness, bbox_coder=bbox_coder, **kwargs)
         self.prior_generator = MlvlPointGenerator(self.strides, offset=point_offset)
         self.assigner = TASK_UTILS.build((self.train_cfg or {}).get('assigner', dict(type='OTAAssigner')))
         if not hasattr(self.assigner, 'assign_batch'):
@@ -73,9 +75,11 @@ class OTAHead(FCOSHead):
         assigned = targets.gt_inds > 0
         num_assigned = reduce_mean(assigned.sum().float()).clamp(min=1)
         labels = torch.where(assigned, targets.labels, self.num_classes)
+        pred, target = bboxes[assigned], targets.bboxes[assigned]
         return dict(
             loss_cls=self.loss_cls(logits.flatten(0, 1), labels.flatten(), avg_factor=num_assigned),
-            loss_bbox=self.loss_bbox(bboxes[assigned], targets.bboxes[assigned], avg_factor=num_assigned),
+            # Of no boxes mmdet's loss is a constant, and the parameters would get no gradient.
+            loss_bbox=self.loss_bbox(pred, target, avg_factor=num_assigned) if len(pred) else pred.sum(),
             loss_iou=self.loss_centerness(
                 iou_logits[..., 0][assigned], targets.overlaps[assigned], avg_factor=num_assigned))
 
@@ -84,10 +88,27 @@ class OTAHead(FCOSHead):
         """Detections of each image; the arguments are those of :meth:`loss_by_feat`, distances in pixels.
 
         The score takes part in the choice of the first ``nms_pre`` predictions, so it is joined here and not, as
-        mmdet's score factors are, behind that choice.
+        mmdet's score factors are, behind that choice. Of a level with fewer cells than ``nms_pre`` no more predictions
+        take part than it has cells.
         """
         # The logit of sqrt(p * q), which the base class turns into a probability.
         roots = [(F.logsigmoid(level.float()) + F.logsigmoid(iou.float())) / 2
                  for level, iou in zip(cls_scores, iou_preds)]
         joint = [root - torch.log(-torch.expm1(root)) for root in roots]
+        nms_pre = (kwargs.get('cfg') or self.test_cfg).get('nms_pre', -1)
+        for level in joint:
+            num_cells = level[0, 0].numel()
+            if num_cells < nms_pre:
+                least = level.flatten(1).topk(num_cells).values[:, -1]
+                level.masked_fill_(level < least[:, None, None, None], -torch.inf)
         return super().predict_by_feat(joint, bbox_preds, **kwargs)
+
+    def _bbox_post_process(self, results: InstanceData, cfg: dict, rescale: bool = False, with_nms: bool = True,
+                           img_meta: dict | None = None) -> InstanceData:
+        """NMS, then the boxes are cut off at the image's border and what is empty goes."""
+        results = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        height, width = img_meta['ori_shape' if rescale else 'img_shape'][:2]
+        border = results.bboxes.new_tensor([width, height])
+        low, high = results.bboxes.view(-1, 2, 2).clamp(min=0).minimum(border).unbind(1)
+        results.bboxes = torch.cat([low, high], 1)
+        return results[(high > low).all(1)]

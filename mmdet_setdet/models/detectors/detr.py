@@ -95,9 +95,9 @@ class DETR(DetectionTransformer):
         encoder_inputs, memory_inputs = self.pre_transformer(img_feats, batch_data_samples)
         memory = self.forward_encoder(**encoder_inputs)
         queries = self.pre_decoder(memory, gts)
-        denoising = queries.pop('denoising')
+        groups = {name: queries.pop(name) for name in ('denoising', 'one_to_many') if name in queries}
         states = self.forward_decoder(memory=memory, **queries, **memory_inputs)
-        return states if denoising is None else dict(states, denoising=denoising)
+        return dict(states, **{name: group for name, group in groups.items() if group is not None})
 
     def pre_transformer(self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
         """Feature maps as S tokens (B, S, C), with positions (B, S, C), padding (B, S) or None, and their levels."""

@@ -1,12 +1,15 @@
 """DN-DETR: DAB-DETR whose training is helped by denoising; without denoising it is DAB-DETR."""
 
 import torch
+from mmdet.utils import OptConfigType
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
 from ..denoising import DenoisingQueries
+from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels, inverse_sigmoid
+from ..one_to_many import OneToMany
 from .detr import DETR
 
 
@@ -27,6 +30,8 @@ class DNDETR(DETR):
             number of queries (Anchor DETR, section 3.3).
         random_refpoints_xy (bool): Anchor centres are drawn evenly over the image and stay fixed.
         learn_content (bool): Each matching query has a content of its own, ``tgt_embed``, instead of a common one.
+        one_to_many (dict, optional): Arguments of :class:`OneToMany`: in training, a second group of queries is decoded
+            beside the others, and objects supply several of them. None: no such group.
     """
     default_types = dict(encoder='mmdet_setdet.DABEncoder', decoder='mmdet_setdet.DABDecoder')
 
@@ -35,10 +40,12 @@ class DNDETR(DETR):
                  num_patterns: int = 0,
                  random_refpoints_xy: bool = False,
                  learn_content: bool = False,
+                 one_to_many: OptConfigType = None,
                  **kwargs) -> None:
         self.num_patterns = num_patterns
         self.random_refpoints_xy = random_refpoints_xy
         self.learn_content = learn_content
+        self.one_to_many = one_to_many
         super().__init__(*args, **kwargs)
 
     def _init_queries(self) -> None:
@@ -49,6 +56,9 @@ class DNDETR(DETR):
         if self.num_patterns > 0:
             self.patterns = nn.Embedding(self.num_patterns, self.embed_dims)
 
+        if self.one_to_many is not None:
+            self.one_to_many = OneToMany(**self.one_to_many)
+
     def _init_noised_queries(self) -> None:
         """Nothing: a noised box is an anchor, which is what queries are here."""
 
@@ -58,6 +68,21 @@ class DNDETR(DETR):
         if self.random_refpoints_xy:
             centres = self.query_embedding.weight.data[:, :2]
             centres.copy_(inverse_sigmoid(torch.rand_like(centres)))
+
+    def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> dict[str, Tensor]:
+        """As :meth:`DETR.pre_decoder`, and while training O queries of ``one_to_many`` behind the others."""
+        queries = super().pre_decoder(memory, gts)
+        if self.one_to_many is None or gts is None or not self.training:
+            return queries
+        anchors = self.one_to_many.query_embedding.weight.expand(len(memory), -1, -1)
+        content = self._know_nothing(anchors.new_zeros(*anchors.shape[:2], self.embed_dims))
+        joined = {name: torch.cat([queries[name], more], 1)
+                  for name, more in dict(content=content, anchors=anchors).items()}
+        mask = queries['self_attn_mask']
+        if mask is None:
+            num_queries = queries['anchors'].shape[1]
+            mask = torch.zeros(num_queries, num_queries, dtype=torch.bool, device=memory.device)
+        return dict(queries, **joined, self_attn_mask=self.one_to_many.hide(mask), one_to_many=self.one_to_many)
 
     def matching_queries(self, batch_size: int) -> dict[str, Tensor]:
         """Learnt ``anchors`` before the sigmoid (B, M, 4) and their ``content`` (B, M, C)."""
