@@ -3,6 +3,7 @@ STACK ?= default
 VENV ?= $(if $(filter upstream,$(STACK)),.venv-upstream,.venv)
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -10,7 +11,7 @@ BIN = $(VENV)/bin
 
 help:
 	@echo 'make demo   train a small DN-DETR on generated images, evaluate it and draw its boxes'
-	@echo 'make test   run the tests            (ARGS="-k matching" passes options to pytest)'
+	@echo 'make test   run the tests            (ARGS="-k matching" passes options to pytest, JOBS=8: so many at a time)'
 	@echo 'make lint   check the style          (ARGS=--fix repairs what can be)'
 	@echo 'make env    only make the environment that the others use (FORCE=1: go through all steps again)'
 	@echo 'make clean  delete what builds and tests leave; environments stay'
@@ -25,7 +26,7 @@ demo: env
 	'$(BIN)/python' tools/quickstart.py $(ARGS)
 
 test: env
-	'$(BIN)/python' -m pytest tests -q --durations=10 $(ARGS)
+	'$(BIN)/python' -m pytest tests -q -n $(JOBS) --dist loadfile --durations=10 $(ARGS)
 
 lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)

@@ -1,8 +1,14 @@
 """Shared by the tests: small models, small batches, no network."""
 import os
+import re
 from pathlib import Path
 
 import pytest
+
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:  # before torch is loaded, and for the processes that tests start
+    share = (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(share, 1)))
+
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
@@ -11,6 +17,8 @@ import mmdet_setdet  # noqa: F401
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / 'configs'
+# Names of configs of dense detectors.
+DENSE = re.compile(r'(ota|simota|fcos|atss)_')
 
 
 @pytest.fixture(autouse=True)
