@@ -170,7 +170,7 @@ class OTAAssigner(BaseAssigner):
                 is_real = columns < num_preds
                 cells = torch.where(is_real, columns + images[:, None] * num_preds, len(gt_inds) - 1)
                 at = cells.clamp(max=len(gt_inds) - 2)
-                pairs, background, ious = self._costs(
+                pairs, background, ious = self.costs(
                     scores.flatten(0, 1)[at], bboxes.flatten(0, 1)[at], labels[images], gt_bboxes[images])
                 columns = columns.clamp(max=num_preds - 1)[:, None].expand(-1, num_gts, -1)
                 problem = _Problem(pairs, background, ious, is_object[images], is_real,
@@ -210,9 +210,12 @@ class OTAAssigner(BaseAssigner):
             inside &= (y > center_y - reach_y) & (y < center_y + reach_y)
         return inside
 
-    def _costs(self, scores: Tensor, bboxes: Tensor, labels: Tensor,
-               gt_bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Costs of M predictions for each object (b, G, M) and for the background (b, M), and the IoU (b, G, M)."""
+    def costs(self, scores: Tensor, bboxes: Tensor, labels: Tensor,
+              gt_bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Costs of M predictions for each object (b, G, M) and for the background (b, M), and the IoU (b, G, M).
+
+        Scores are (b, M, K) in the form that ``score_form`` says, labels (b, G), boxes in pixels (b, M or G, 4).
+        """
         logits = self.to_logits(scores.float())
         background = self._focal(logits, 1 - self.focal_alpha).sum(-1)
         own = logits.gather(2, labels[:, None].expand(-1, logits.shape[1], -1)).transpose(1, 2).contiguous()
