@@ -1,0 +1,4 @@
+# OTA (arXiv 2103.14259) on ResNet-50, 12 epochs.
+_base_ = [
+    '_base_/ota_r50_fpn.py', '_base_/coco_box_pillow.py', '_base_/schedule_ota_1x.py', '_base_/default_runtime.py'
+]
