@@ -2,16 +2,16 @@
 import pytest
 import torch
 from batches import ragged_batch
-from conftest import CONFIGS, small_model_cfg
+from conftest import CONFIGS, DENSE, small_model_cfg
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from mmdet_setdet.models.layers import FrozenBatchNorm2d
 
-# Those of CrossFormer, mmdet's and mmseg's models among them, are in test_crossformer_configs.py; mmdet's models with
-# OTAAssigner are in test_ota.py.
+# Those of CrossFormer, mmdet's and mmseg's models among them, are in test_crossformer_configs.py; dense detectors are
+# in test_ota_configs.py, mmdet's models with OTAAssigner in test_ota.py.
 FILES = [path for pattern in ('*.py', 'quickstart/*.py') for path in CONFIGS.glob(pattern)
-         if 'crossformer' not in path.name and not path.stem.endswith('_ota')]
+         if 'crossformer' not in path.name and not path.stem.endswith('_ota') and not DENSE.match(path.stem)]
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in FILES)
 
 

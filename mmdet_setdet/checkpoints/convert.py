@@ -68,6 +68,7 @@ def rename(weights: dict[str, Tensor], family: str, source: str) -> dict[str, Te
             continue
         value = value.float() if value.is_floating_point() else value
         ours = our_name(family, name)
+        value = value.squeeze() if ours.endswith('.scale') else value  # cvpods' has a dimension, mmcv's none
         # The authors' modules share parameters, and then a checkpoint has them twice.
         if ours in renamed and not torch.equal(renamed[ours], value):
             raise InputError(f'{source}: {origin[ours]} and {name} differ, but are one and the same weight, {ours}, in '
@@ -107,7 +108,7 @@ def convert(source: str, family: str | None = None, keep_91: bool = False,
     names = [config] if config else [f'{name}.py' for name in candidates(family, weights)]
     renamed = rename(weights, family, source)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        tried = [_adapt(renamed, name, keep_91) for name in names]
+        tried = [_adapt(renamed, family, name, keep_91) for name in names]
     best = min(tried, key=lambda adapted: adapted.found.count)
     if best.found.count:
         other = '' if looks_like == family else f' But {_describe(looks_like)}.'
@@ -131,7 +132,7 @@ class _Adapted(NamedTuple):
     found: Differences
 
 
-def _adapt(weights: dict[str, Tensor], name: str, keep_91: bool) -> _Adapted:
+def _adapt(weights: dict[str, Tensor], family: str, name: str, keep_91: bool) -> _Adapted:
     path = Path(name) if Path(name).is_file() else config_folder() / name
     cfg = Config.fromfile(path)
     head = cfg.model.get('bbox_head')
@@ -141,8 +142,19 @@ def _adapt(weights: dict[str, Tensor], name: str, keep_91: bool) -> _Adapted:
             head.num_classes = NUM_IDS
         else:
             weights = keep_used_ids(weights)
+    if family == 'ota':
+        weights = _take_pixels(weights, cfg.model.data_preprocessor)
     expected = _expected_weights(path, head and head.num_classes)
     return _Adapted(name, cfg, weights, Differences.between(weights, expected))
+
+
+def _take_pixels(weights: dict[str, Tensor], preprocessor: dict) -> dict[str, Tensor]:
+    """The first convolution takes images as a config prepares them, instead of BGR that is not divided by anything."""
+    first = 'backbone.conv1.weight'
+    if first not in weights:
+        return weights
+    weight = weights[first].flip(1) if preprocessor.bgr_to_rgb else weights[first]
+    return {**weights, first: weight * torch.tensor(preprocessor.std)[:, None, None]}
 
 
 @lru_cache

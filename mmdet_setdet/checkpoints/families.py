@@ -63,6 +63,10 @@ FAMILIES = {
         'cheerss/CrossFormer',
         ('patch_embed.projs.3.weight', 'layers.0.blocks.0.attn.pos.pos_proj.weight'),
         _CROSSFORMER),
+    'ota': Family(
+        'Megvii-BaseDetection/OTA',
+        ('backbone.bottom_up.stem.conv1.weight', 'head.ious_pred.weight'),
+        ('ota_r50_fpn_1x', 'ota_r101_fpn_2x', 'ota_x101_fpn_2x', 'ota_x101_dcn_fpn_2x')),
 }
 # Recognised to be named in an error.
 OTHERS = {

@@ -47,6 +47,18 @@ _HF_RESNET = [
     (r'\.shortcut\.convolution\.', '.downsample.0.'),
     (r'\.shortcut\.normalization\.', '.downsample.1.'),
 ]
+# cvpods' ResNet and FPN, which are detectron2's.
+_CVPODS = [
+    (r'^backbone\.bottom_up\.stem\.', 'backbone.'),
+    *((rf'^backbone\.bottom_up\.res{i + 1}\.', f'backbone.layer{i}.') for i in range(1, 5)),
+    (r'\.conv(\d)\.norm\.', r'.bn\1.'),
+    (r'\.conv2_offset\.', '.conv2.conv_offset.'),
+    (r'\.shortcut\.norm\.', '.downsample.1.'),
+    (r'\.shortcut\.', '.downsample.0.'),
+    *((rf'^backbone\.fpn_lateral{i + 3}\.', f'neck.lateral_convs.{i}.conv.') for i in range(3)),
+    *((rf'^backbone\.fpn_output{i + 3}\.', f'neck.fpn_convs.{i}.conv.') for i in range(3)),
+    *((rf'^backbone\.top_block\.p{i + 3}\.', f'neck.fpn_convs.{i}.conv.') for i in (3, 4)),
+]
 # By the authors' code base; applied one after the other.
 RENAMED = {
     'detr': [
@@ -103,6 +115,17 @@ RENAMED = {
     ],
     # A classifier's checkpoint; those of detectors and segmentors have mmdet's and mmseg's names already.
     'crossformer': [(r'^(?=(patch_embed|layers|norm|absolute_pos_embed)\b)', 'backbone.')],
+    # Of three modules of a tower the first has the weights of a convolution, the second of its norm.
+    'ota': [
+        *_CVPODS,
+        *((rf'^head\.(cls|bbox)_subnet\.{3 * i + j}\.', rf'bbox_head.\1_convs.{i}.{part}.')
+          for i in range(4) for j, part in enumerate(('conv', 'gn'))),
+        (r'^bbox_head\.bbox_convs\.', 'bbox_head.reg_convs.'),
+        (r'^head\.cls_score\.', 'bbox_head.conv_cls.'),
+        (r'^head\.bbox_pred\.', 'bbox_head.conv_reg.'),
+        (r'^head\.ious_pred\.', 'bbox_head.conv_centerness.'),
+        (r'^head\.scales\.', 'bbox_head.scales.'),
+    ],
 }
 # What is no weight: the first release of CrossFormer keeps tables of the positions within a group in its checkpoints.
 NO_WEIGHTS = re.compile(r'\.(attn\.(biases|relative_position_index)|attn_mask)$')
