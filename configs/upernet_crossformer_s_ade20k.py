@@ -1,5 +1,5 @@
 # CrossFormer-S (arXiv 2108.00154) under UPerNet: 160,000 iterations at batch 16 (8 x 2), norms of the backbone decay
-# not at all.
+# not at all. Long distance groups span the map, as in the published segmentors.
 _base_ = ['mmseg::_base_/models/upernet_r50.py', '_base_/ade20k.py', '_base_/segmentation_runtime.py']
 
 model = dict(
@@ -9,6 +9,7 @@ model = dict(
         _delete_=True,
         type='CrossFormer',
         arch='small',
+        attention='short-long-map',
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
     decode_head=dict(in_channels=[96, 192, 384, 768], num_classes=150),
     auxiliary_head=dict(in_channels=384, num_classes=150))

@@ -3,10 +3,11 @@
 Run by hand, when a case is added. It needs a plain checkout of cheerss/CrossFormer below ``$SETDET_REF``, in the folder
 ``cheerss+CrossFormer``; timm and mmcv 1, which their code imports, are not needed::
 
-    SETDET_REF=~/checkouts python tests/make_golden_crossformer.py [--large] [ARCH ...]
+    SETDET_REF=~/checkouts python tests/make_golden_crossformer.py [--large] [--first] [ARCH ...]
 
 Prints how far ours is from theirs in every stage, in the logits at 224 x 224, and in gradients, and the number of
-parameters and operations with a classifier. ``--large`` writes nothing and compares at the large sizes.
+parameters and operations with a classifier. ``--large`` writes nothing and compares at the large sizes. ``--first``,
+with the checkout at their branch "crossformer", compares maps alone and makes golden/crossformer_first.npz.
 """
 import argparse
 import subprocess
@@ -36,12 +37,12 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor) -> str:
 
 
 @torch.no_grad()
-def stages(arch: str, sizes, results: dict) -> None:
+def stages(arch: str, sizes, results: dict, form: str = authors.DETECTION, **kwargs) -> None:
     """Maps of all stages at some sizes."""
-    ours = cases.build(arch)
+    ours = cases.build(arch, **kwargs)
     for size in sizes:
         x = cases.images(size, 1 if max(size) > 400 else 2)
-        expected = theirs_like(ours, arch, authors.DETECTION)(x)
+        expected = theirs_like(ours, arch, form)(x)
         got = ours(x)
         print(f'{arch} {size[0]}x{size[1]}:', ', '.join(map(difference, got, expected)), flush=True)
         assert max((a - b).abs().max() for a, b in zip(got, expected)) < 1e-4
@@ -84,17 +85,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('archs', nargs='*', choices=[*cases.ARCHS, []], help='all unless named')
     parser.add_argument('--large', action='store_true')
+    parser.add_argument('--first', action='store_true')
     args = parser.parse_args()
     results = {}
-    for arch in args.archs or cases.ARCHS:
-        stages(arch, cases.LARGE_SIZES if args.large else cases.SIZES, results)
-        classification(arch, results)
-    gradients(results)
+    if args.first:
+        for arch in args.archs or ['small']:
+            sizes = cases.LARGE_SIZES if args.large else cases.FIRST_SIZES
+            stages(arch, sizes, results, authors.FIRST_DETECTION, attention='short-long-map')
+    else:
+        for arch in args.archs or cases.ARCHS:
+            stages(arch, cases.LARGE_SIZES if args.large else cases.SIZES, results)
+            classification(arch, results)
+        gradients(results)
     if not args.large and not args.archs:
         command = ['git', '-C', str(authors.checkout()), 'rev-parse', 'HEAD']
         revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         results['revision'] = np.array(revision)
-        np.savez_compressed(cases.FILE, **results)
+        np.savez_compressed(cases.FIRST_FILE if args.first else cases.FILE, **results)
 
 
 if __name__ == '__main__':

@@ -10,8 +10,11 @@ from conftest import CONFIGS, REPOSITORY
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_setdet.models.backbones import CrossFormer
+from mmdet_setdet.models.backbones.crossformer import ARCHS
 
 # Millions of parameters in the tables of arXiv 2108.00154; the authors name none for the others.
 SIZES = {
@@ -28,7 +31,7 @@ SIZES = {
     'mask_rcnn_crossformerpp_b_fpn_1x': None,
     'dn_detr_crossformer_s_50e': None,
 }
-SMALL = dict(embed_dims=32, depths=(1, 1, 2, 1))
+SMALL = dict(embed_dims=32, depths=(1, 1, 4, 1))  # with a cooling layer in ++
 
 
 @functools.cache
@@ -45,7 +48,7 @@ def load(name):
 def small(name):
     """The model with a CrossFormer of a third of the width and few proposals."""
     model = load(name).model
-    model.backbone.arch = SMALL
+    model.backbone.arch = {**ARCHS[model.backbone.arch], **SMALL}
     model.neck.in_channels = [32, 64, 128, 256][-len(model.neck.in_channels):]
     if 'rpn_head' in model:
         model.train_cfg.rpn_proposal.max_per_img = 50
@@ -83,6 +86,31 @@ def test_builds_with_the_published_size(name):
 
 
 @pytest.mark.parametrize('name', [name for name in SIZES if name.endswith('x')])
+def test_groups_are_those_that_the_published_figures_belong_to(name):
+    backbone, sizes, intervals = load(name).model.backbone, (7, 7, 7, 7), (8, 4, 2, 1)
+    if name.endswith('3x'):
+        sizes, intervals = (14, 14, 7, 7), (16, 8, 2, 1)
+    assert backbone.attention == 'short-long-map'
+    assert backbone.get('group_sizes', (7, 7, 7, 7)) == sizes and backbone.get('intervals', (8, 4, 2, 1)) == intervals
+    assert 'plus' not in backbone.arch or 'group_sizes' in backbone
+
+
+@pytest.mark.parametrize('name, published', [
+    ('mask_rcnn_crossformer_s_fpn_1x', 301.0), ('mask_rcnn_crossformer_s_fpn_3x', 291.1)])
+def test_operations_as_published(name, published):
+    """In billions at 1280 x 800. Ours has no padding, which makes 1 %; other groups would make 3 to 10 %."""
+    cfg = load(name).model
+    cfg.backbone.frozen_stages = 0  # else its kernels are widened, which costs operations and saves time
+    with torch.device('meta'), FlopCounterMode(display=False) as counter:
+        model = MODELS.build(cfg).eval()
+        maps = model.extract_feat(torch.empty(1, 3, 800, 1280))
+        model.rpn_head(maps)
+        model.roi_head.bbox_head(torch.empty(1000, 256, 7, 7))
+        model.roi_head.mask_head(torch.empty(100, 256, 14, 14))
+    assert 0.98 < counter.get_total_flops() / 2e9 / published < 1.
+
+
+@pytest.mark.parametrize('name', [name for name in SIZES if name.endswith('x')])
 def test_schedule(name):
     cfg, long = load(name), name.endswith('3x')
     warm_up, steps = cfg.param_scheduler
@@ -90,7 +118,6 @@ def test_schedule(name):
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05 if long else 1e-4)
     assert cfg.train_cfg.max_epochs == steps.end == (36 if long else 12)
     assert steps.milestones == ([27, 33] if long else [8, 11]) and warm_up.end == (1000 if long else 500)
-    assert cfg.optim_wrapper.get('paramwise_cfg', {}).get('norm_decay_mult') == (0. if long else None)
     assert cfg.auto_scale_lr.base_batch_size == 16 and cfg.train_dataloader.batch_size == 2
     kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
     assert ('RandomChoice' in kinds) == long
@@ -98,10 +125,17 @@ def test_schedule(name):
         assert cfg.train_dataloader.dataset.pipeline[2].scale == (1333, 800)
 
 
-@pytest.mark.parametrize('name', [name for name in SIZES if 'crossformerpp' in name])
-def test_plus_has_the_groups_of_its_authors_detectors(name):
-    backbone = load(name).model.backbone
-    assert backbone.group_sizes == (7, 7, 7, 7) and backbone.intervals == (8, 4, 2, 1)
+@pytest.mark.parametrize('name', ['retinanet_crossformerpp_s_fpn_1x', 'mask_rcnn_crossformer_s_fpn_3x'])
+def test_what_decays(name):
+    """All in the authors' configs of 12 epochs; in Swin's of 36 epochs what is no norm by name."""
+    cfg = load(name)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    decays = {id(p): group['weight_decay']
+              for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups for p in group['params']}
+    for parameter, value in model.named_parameters():
+        expected = 1e-4 if name.endswith('1x') else 0. if 'norm' in parameter else 0.05
+        assert decays[id(value)] == expected, parameter
 
 
 def test_dn_detr_differs_from_resnets_in_the_backbone_alone():
@@ -120,9 +154,7 @@ def batch():
     return inputs, samples
 
 
-@pytest.mark.parametrize('name', [
-    'retinanet_crossformer_s_fpn_1x', 'mask_rcnn_crossformer_s_fpn_1x', 'cascade_mask_rcnn_crossformer_s_fpn_3x',
-    'dn_detr_crossformer_s_50e', 'retinanet_crossformerpp_s_fpn_1x'])
+@pytest.mark.parametrize('name', SIZES)
 def test_trains_a_step_and_gives_results(name):
     model = MODELS.build(small(name))
     model.init_weights()
@@ -149,6 +181,32 @@ def test_trains_a_step_and_gives_results(name):
         assert len(found) and found.bboxes.isfinite().all() and found.scores.max() <= 1
         if 'mask' in name:
             assert found.masks.shape[1:] == sample.ori_shape
+
+
+@pytest.mark.parametrize('name', ['retinanet_crossformerpp_s_fpn_1x', 'dn_detr_crossformer_s_50e'])
+def test_trains_a_step_in_mixed_precision_and_with_averaged_weights(name):
+    """In bfloat16, which a CPU has too; but mmcv's RoIAlign and NMS have it on GPUs only."""
+    model = MODELS.build(small(name))
+    model.init_weights()
+    average = MODELS.build(dict(type='ExpMomentumEMA', model=model, momentum=0.2, gamma=1))
+    inputs, samples = batch()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    model.train()
+    for _ in range(2):
+        with torch.autocast('cpu', torch.bfloat16):
+            total, losses = model.parse_losses(model.loss(inputs, copy.deepcopy(samples)))
+        optimizer.zero_grad()
+        total.backward()
+        assert total.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+        average.update_parameters(model)
+    own, averaged = model.state_dict(), average.module.state_dict()
+    assert own.keys() == averaged.keys()
+    assert not torch.equal(own['backbone.layers.2.blocks.0.mlp.fc1.weight'],
+                           averaged['backbone.layers.2.blocks.0.mlp.fc1.weight'])
+    with torch.no_grad():
+        results = average.module.eval().predict(inputs, samples)
+    assert all(result.pred_instances.bboxes.isfinite().all() for result in results)
 
 
 def code_blocks(page):

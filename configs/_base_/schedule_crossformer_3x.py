@@ -6,7 +6,8 @@ max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0., custom_keys={
+    paramwise_cfg=dict(custom_keys={
+        'norm': dict(decay_mult=0.),
         'absolute_pos_embed': dict(decay_mult=0.),
         'relative_position_bias_table': dict(decay_mult=0.),
     }))

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from ..models.backbones.crossformer import ARCHS
 
 FOLDER = 'cheerss+CrossFormer'
-# Modules of theirs: with a classifier for images of one size, and with maps of all stages for images of any size.
+# Modules of theirs: with a classifier for images of one size, with maps of all stages for images of any size, and the
+# latter in their branch "crossformer", the code of 2021.
 CLASSIFICATION, DETECTION = 'models.crossformer', 'models.crossformer_backbone_det'
+FIRST_DETECTION = 'models.crossformer_backbone'
 OLD_MMCV = ('mmdet.utils', 'mmcv.runner', 'mmcv.cnn', 'mmcv.cnn.bricks.transformer', 'mmcv.cnn.utils.weight_init')
 
 
@@ -34,14 +36,14 @@ def build(arch: str, form: str = DETECTION, **changes) -> nn.Module:
 
     Args:
         arch (str): A key of ``ARCHS``.
-        form (str): ``CLASSIFICATION`` or ``DETECTION``.
+        form (str): ``CLASSIFICATION``, ``DETECTION`` or, with the checkout at that branch, ``FIRST_DETECTION``.
         **changes: Of their arguments.
     """
     settings = dict(ARCHS[arch])
     heads = [settings['embed_dims'] // 32 * 2**stage for stage in range(4)]
     arguments = dict(
         embed_dim=settings['embed_dims'], depths=list(settings['depths']), num_heads=heads, patch_size=[4, 8, 16, 32],
-        merge_size=[[2, 4]] * 3, mlp_ratio=4 if form == DETECTION else [4.] * 4,
+        merge_size=[[2, 4]] * 3, mlp_ratio=[4.] * 4 if form == CLASSIFICATION else 4,
         group_size=list(settings.get('group_sizes', [7] * 4)),
         crs_interval=list(settings.get('intervals', [8, 4, 2, 1])),
         use_acl=settings.get('cooling', False), drop_path_rate=settings['drop_path_rate'])

@@ -38,6 +38,7 @@ ARCHS = {
     'plus-large': dict(embed_dims=128, depths=(2, 2, 18, 2), drop_path_rate=0.5, **_PLUS),
     'plus-huge': dict(embed_dims=128, depths=(6, 6, 18, 2), drop_path_rate=0.5, **_PLUS),
 }
+SETTINGS = ('embed_dims', 'depths', 'group_sizes', 'intervals', 'cooling', 'drop_path_rate')
 ATTENTIONS = ('short-long', 'short-long-map', 'short', 'swin', 'pvt')
 POSITIONS = ('dynamic', 'dynamic-residual', 'relative', 'absolute', 'none')
 # Floats of its widest activation that a block handles at a time and thread on a CPU: they stay in the cache.
@@ -69,7 +70,10 @@ class Block(nn.Module):
             self.ex_ln = nn.LayerNorm(dims)
 
     def forward(self, tokens: Tensor, groups: Groups, relative: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Tokens in the order of ``groups``, (T, C), and what :func:`relative_positions` says of the largest group."""
+        """Tokens in the order of ``groups``, (T, C), and what :func:`relative_positions` says of the largest group.
+
+        Without gradients the result is in the place of the tokens.
+        """
         sizes, kinds = zip(*groups.pieces(self._tokens_at_a_time(tokens)))
         scales = [None] * len(sizes)
         if self.training and self.drop_path_rate:
@@ -86,6 +90,8 @@ class Block(nn.Module):
             else:
                 branch = self._activate(hidden)
             done.append(_add(x, branch, scale))
+        if not torch.is_grad_enabled():
+            return tokens
         return torch.cat(done) if len(done) > 1 else done[0]
 
     def cool(self, x: Tensor) -> Tensor:
@@ -113,7 +119,12 @@ class Block(nn.Module):
 
 
 def _add(x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
-    return x + branch if scale is None else torch.addcmul(x, branch, scale.to(branch.dtype))
+    """x + scale branch, in memory that is there already if nothing else reads it: new memory is slow on a CPU."""
+    if scale is not None:
+        return (torch.addcmul if torch.is_grad_enabled() else Tensor.addcmul_)(x, branch, scale.to(branch.dtype))
+    if not torch.is_grad_enabled():
+        return x.add_(branch)
+    return branch.add_(x) if branch.dtype == x.dtype else x + branch
 
 
 class Stage(nn.Module):
@@ -167,10 +178,10 @@ class Stage(nn.Module):
         return (tokens if present is None else tokens.index_select(0, present.inverse)).view(shape)
 
     def _groups(self, images: int, height: int, width: int, device) -> tuple[Groups, Groups]:
-        """Of the blocks in even and in odd places. A map as small as a group is a group."""
-        size, map_size = self.group_size, max(height, width)
+        """Of the blocks in even and in odd places. A map as small as a group is one, or in older code squares."""
+        size, spans_map = self.group_size, self.attention == 'short-long-map'
         if self.attention == 'pvt' or min(height, width) <= size and not self.table:
-            size = map_size
+            size = (min if spans_map else max)(height, width)
 
         def make(size: int, interval: int, lead: int) -> Groups:
             return Groups(images, *(axis_groups(length, size, interval, lead, device) for length in (height, width)))
@@ -180,9 +191,9 @@ class Stage(nn.Module):
             return near, near
         if self.attention == 'swin':
             return near, make(size, 1, size // 2)
-        if self.attention == 'short-long-map':
-            size = map_size
-        return near, near if self.interval == 1 and size == self.group_size else make(size, self.interval, 0)
+        if spans_map:
+            return near, make(max(height, width), self.interval, 0)
+        return near, near if self.interval == 1 else make(size, self.interval, 0)
 
     def _relative(self, groups: Groups) -> tuple[Tensor, Tensor] | None:
         """Relative positions within the largest group, if wanted; those of a full group are at hand."""
@@ -226,8 +237,7 @@ class PatchEmbed(nn.Module):
         height, width = x.shape[-2:]
         x = F.pad(x, (0, max(4 - width, 0), 0, max(4 - height, 0)))
         trains = torch.is_grad_enabled() and self.norm.weight.requires_grad and not x.is_cuda
-        maps = [(conv_of_blocks if trains and conv.kernel_size[0] > 8 else nn.Conv2d.__call__)(conv, x)
-                for conv in self.projs]
+        maps = [conv_of_blocks(conv, x) if trains and conv.kernel_size[0] > 8 else conv(x) for conv in self.projs]
         return self.norm(torch.cat(maps, 1).permute(0, 2, 3, 1))
 
 
@@ -266,7 +276,7 @@ class CrossFormer(BaseModule):
         merge_sizes (Sequence[int]): Kernels of the layers between stages, there ``(2, )``.
         attention (str): 'short-long'; 'short' has no long distance blocks. 'swin' shifts the groups of every other
             block, 'pvt' lets all tokens attend to a pooled map, with the intervals as its strides. 'short-long-map':
-            long distance groups span the whole map, as in the code with which its authors published detectors.
+            long distance groups span the whole map, as in the code that its authors' detectors are published with.
         position (str): 'dynamic' bias, 'dynamic-residual', a table for 'relative' positions, 'absolute' embeddings
             added at the beginning, or 'none'. The first three do not go with 'pvt', 'relative' not with
             'short-long-map'.
@@ -305,10 +315,9 @@ class CrossFormer(BaseModule):
         settings = dict(group_sizes=(7, 7, 7, 7), intervals=(8, 4, 2, 1), cooling=False, drop_path_rate=0.)
         settings |= _choose('arch', arch, ARCHS) if isinstance(arch, str) else arch
         settings |= {name: value for name, value in given.items() if value is not None}
-        depths, dims = settings['depths'], settings['embed_dims']
         _check(settings, attention, position, out_indices, frozen_stages)
+        depths, dims = settings['depths'], settings['embed_dims']
         self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
-
         self.patch_embed = PatchEmbed(in_channels, dims, patch_sizes)
         if position == 'absolute':
             self.absolute_pos_embed = nn.Parameter(
@@ -351,10 +360,8 @@ class CrossFormer(BaseModule):
     def _positions(self, height: int, width: int) -> Tensor:
         """The absolute positions of a map, (1, H, W, C)."""
         side = round(self.absolute_pos_embed.shape[1]**0.5)
-        table = self.absolute_pos_embed.unflatten(1, (side, side))
-        if (height, width) == (side, side):
-            return table
-        return F.interpolate(table.permute(0, 3, 1, 2), (height, width), mode='bicubic').permute(0, 2, 3, 1)
+        table = self.absolute_pos_embed.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        return F.interpolate(table, (height, width), mode='bicubic').permute(0, 2, 3, 1)
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:
@@ -384,6 +391,9 @@ def _choose(name: str, value: str, known: Sequence[str] | dict):
 def _check(settings: dict, attention: str, position: str, out_indices: Sequence[int], frozen_stages: int) -> None:
     _choose('attention', attention, ATTENTIONS)
     _choose('position', position, POSITIONS)
+    if settings.keys() != set(SETTINGS):
+        raise InputError('CrossFormer: a dict as arch has embed_dims and depths and may have '
+                         f'{", ".join(SETTINGS[2:])}; wrong or missing: {", ".join(settings.keys() ^ set(SETTINGS))}')
     count = len(settings['depths'])
     for name in ('group_sizes', 'intervals'):
         if len(settings[name]) != count or min(settings[name]) < 1:
