@@ -1,14 +1,15 @@
-"""Image classification: configs, data, augmentations, metric, and the tools from training to pictures."""
+"""Image classification: configs, data, metric, and the tools from training to pictures."""
 import copy
 import functools
 import math
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from conftest import CONFIGS
-from mmdet.registry import DATASETS, METRICS, MODELS, TRANSFORMS, VISUALIZERS
+from mmdet.registry import DATASETS, METRICS, MODELS, VISUALIZERS
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
@@ -20,7 +21,6 @@ from torch.nn.functional import one_hot
 
 from mmdet_setdet.datasets import write_shape_folders
 from mmdet_setdet.datasets.checks import check_dataset
-from mmdet_setdet.datasets.rand_augment import OPERATIONS
 from mmdet_setdet.datasets.shape_scenes import CLASSES
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones.crossformer import ARCHS
@@ -118,6 +118,24 @@ def test_trains_a_step_and_tests(load_small, name):
         assert sample.pred_label == sample.pred_scores.argmax() and sample.img_shape == (SIDE, SIDE)
 
 
+@pytest.mark.parametrize('name', ['crossformer_s_imagenet', 'crossformerpp_s_imagenet'])
+def test_trains_a_step_in_mixed_precision(load_small, name):
+    cfg = load_small(name)
+    cfg.model.data_preprocessor.augments, cfg.model.backbone.drop_path_rate = [], 0.
+    model = MODELS.build(cfg.model).train()
+    model.init_weights()
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    batch = model.data_preprocessor(pseudo_collate([data[i] for i in (0, 5, 10, 11)]), training=True)
+    losses, gradients = [], []
+    for lower in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=lower):
+            losses.append(model(**batch, mode='loss')['loss'])
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(losses[-1], list(model.parameters()))]))
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
+    full, lower = gradients
+    assert lower.dtype == torch.float32 and torch.cosine_similarity(full, lower, 0) > 0.99
+
+
 def test_quick_start_learns_by_heart(load):
     cfg = load('quickstart/crossformer_miniature')
     model = MODELS.build(cfg.model).train()
@@ -160,43 +178,6 @@ def test_what_decays(load_small, position):
     for name, parameter in model.named_parameters():
         table = 'absolute_pos_embed' in name or 'relative_position_bias_table' in name
         assert decay[id(parameter)] == (0 if parameter.dim() == 1 or table else 0.05), name
-
-
-@pytest.mark.parametrize('mixup, cutmix', [(0.8, 0.), (0., 1.), (0.8, 1.)])
-@pytest.mark.parametrize('count', [1, 2, 7])
-def test_targets_are_mixed_as_the_images_are(mixup, cutmix, count):
-    mix = MODELS.build(dict(type='MixImages', mixup=mixup, cutmix=cutmix))
-    labels = torch.arange(count)
-    targets = one_hot(labels, 8).float()
-    # Each pixel is the number of its image, so the mean of a mixture tells the shares.
-    images = labels.float()[:, None, None, None].expand(count, 3, 12, 20).contiguous()
-    before = images.clone()
-    seen = set()
-    for _ in range(20):
-        mixed, soft = mix(images, targets)
-        assert torch.allclose(soft.sum(1), torch.ones(count)) and soft.min() >= 0
-        assert torch.allclose(mixed.mean((1, 2, 3)), soft @ torch.arange(8.), atol=1e-4)
-        seen.add(soft[0].max().item())
-    assert torch.equal(images, before) and (len(seen) > 5 or count == 1)
-
-
-def test_mixing_nothing_is_refused():
-    with pytest.raises(InputError, match='mixup=0, cutmix=0: at least one must be above 0'):
-        MODELS.build(dict(type='MixImages', mixup=0, cutmix=0))
-
-
-def test_erasing():
-    images, targets = torch.full((400, 3, 30, 40), 9.), torch.ones(400, 1)
-    erased, same = MODELS.build(dict(type='EraseRectangles', prob=0.25))(images, targets)
-    assert same is targets and torch.equal(images, torch.full_like(images, 9.))
-    holes = (erased != 9).all(1)
-    share = holes.float().mean((1, 2))
-    assert 0.15 < (share > 0).float().mean() < 0.35
-    for hole in holes[share > 0]:
-        rows, columns = hole.any(1).sum(), hole.any(0).sum()
-        assert hole.sum() == rows * columns and 0.015 < hole.float().mean() < 0.35
-    noise = erased[(erased != 9)]
-    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
 
 
 def test_preprocessor_normalises_alike_one_by_one_and_together():
@@ -299,62 +280,6 @@ def test_test_images_are_those_of_pillow(load, tmp_path):
     assert np.array_equal(inputs.numpy()[::-1].transpose(1, 2, 0), expected)
 
 
-def test_random_resized_crop():
-    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    crop = TRANSFORMS.build(dict(type='RandomResizedCrop', size=32))
-    windows = np.array([crop.window(90, 60) for _ in range(2000)])
-    left, top, width, height = windows.T
-    assert (windows >= 0).all() and (left + width <= 90).all() and (top + height <= 60).all()
-    ratio, area = width / height, width * height / 5400
-    assert 0.7 < ratio.min() < 0.8 and 1.25 < ratio.max() < 1.4 and 0.07 < area.min() < 0.1 and area.max() > 0.8
-    # Too long for any allowed ratio: the largest that fits, from the centre.
-    assert crop.window(900, 60) == (410, 0, 80, 60) or crop.window(900, 60)[3] < 60
-    crop = TRANSFORMS.build(dict(type='RandomResizedCrop', size=32, area=(1, 1), ratio=(1.5, 1.5)))
-    result = crop(dict(img=image))
-    expected = Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)
-    assert np.array_equal(result['img'], expected) and result['img_shape'] == (32, 32)
-
-
-GREY = Image.fromarray(np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3))
-FILL = (1, 2, 3)
-
-
-def operate(name, strength):
-    return np.asarray(OPERATIONS[name](GREY, strength, FILL)).astype(int)
-
-
-def test_operations_of_rand_augment():
-    values = np.asarray(GREY).astype(int)
-    assert len(OPERATIONS) == 15
-    for name in ('rotate', 'color', 'contrast', 'brightness', 'sharpness', 'shear_x', 'shear_y', 'translate_x',
-                 'translate_y', 'auto_contrast', 'equalize', 'add_to_dark'):
-        assert np.array_equal(operate(name, 0.), values), name
-    assert np.array_equal(operate('invert', 0.9), 255 - values)
-    assert np.array_equal(operate('posterize', -0.5), values & 0b11000000)
-    assert not operate('posterize', 1.).any()
-    assert np.array_equal(operate('solarize', 0.5), np.where(values < 128, values, 255 - values))
-    assert np.array_equal(operate('add_to_dark', 1.), np.where(values < 128, values + 110, values))
-    assert np.array_equal(operate('brightness', -1.), values // 10)
-    assert operate('brightness', 0.5).mean() > values.mean() > operate('brightness', -0.5).mean()
-    shifted = operate('translate_y', 0.5 / 0.45)
-    assert np.array_equal(shifted[:8], values[8:]) and (shifted[8:] == FILL).all()
-    assert (operate('rotate', 1.)[0, 0] == FILL).all()
-
-
-def test_rand_augment():
-    image = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    augment = TRANSFORMS.build(dict(type='PillowRandAugment'))
-    strengths = np.array([augment.strength() for _ in range(2000)])
-    assert np.abs(strengths).max() <= 1 and abs(np.abs(strengths).mean() - 0.9) < 0.01
-    assert 0.4 < (strengths > 0).mean() < 0.6
-    results = [augment(dict(img=image))['img'] for _ in range(200)]
-    assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
-    # Half of the operations are applied; two of two are not for one image in four.
-    assert 0.15 < np.mean([np.array_equal(result, image) for result in results]) < 0.4
-    never = TRANSFORMS.build(dict(type='PillowRandAugment', prob=0.))
-    assert never(dict(img=image))['img'] is image
-
-
 def test_pictures(tmp_path):
     visualizer = VISUALIZERS.build(dict(type='LabelVisualizer', name=new_name()))
     visualizer.dataset_meta = dict(classes=('cat', 'dog'))
@@ -376,11 +301,15 @@ def arguments(cfg, folder):
 def test_tools(load_small, tmp_path):
     cfg = load_small('crossformer_s_imagenet', **{'train_cfg.max_epochs': 1, 'randomness.seed': 3})
     work = tmp_path / 'work'
+    cfg.custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.2, gamma=1)]
     tool('train').main(arguments(cfg, tmp_path))
     assert (work / 'best_accuracy_top1_epoch_1.pth').is_file()
     cfg.train_cfg.max_epochs = 2
     model = tool('train').main([*arguments(cfg, tmp_path), '--resume'])
     assert type(model).__name__ == 'ImageClassifier' and (work / 'epoch_2.pth').is_file()
+    saved = torch.load(work / 'epoch_2.pth', weights_only=False)
+    averaged, last = saved['state_dict']['head.weight'], saved['ema_state_dict']['module.head.weight']
+    assert torch.equal(last, model.head.weight) and not torch.equal(averaged, last)
     config, *rest = arguments(cfg, tmp_path)
     metrics = tool('test').main([
         config, str(work / 'epoch_2.pth'), '--eval', 'accuracy', '--out', str(tmp_path / 'out.pkl'), '--show-dir',
@@ -399,6 +328,23 @@ def test_tools(load_small, tmp_path):
 def test_tools_say_what_is_wrong(load_small, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         tool('train').main(arguments(load_small('crossformer_t_imagenet', **changes), tmp_path))
+
+
+def test_other_class_folders_are_named(load_small, miniature, tmp_path):
+    """Labels count folders: the same number of them under other names would be scored against the wrong classes."""
+    data = shutil.copytree(miniature, tmp_path / 'data')
+    cfg = load_small('crossformer_s_imagenet', **{'train_cfg.max_epochs': 1})
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(data)
+    tool('train').main(arguments(cfg, tmp_path))
+    first, last = sorted(CLASSES)[0], sorted(CLASSES)[-1]
+    (data / 'val' / last).rename(data / 'val' / 'aardvark')
+    cfg.experiment_name = new_name()
+    with pytest.raises(InputError, match=f'data/val: .* than those of .*data/train: label 0 is aardvark .* {first} t'):
+        tool('train').main(arguments(cfg, tmp_path))
+    config, *rest = arguments(cfg, tmp_path)
+    with pytest.raises(InputError, match=f'data/val: .* than those of .*epoch_1.pth: label 0 is aardvark .* {first} t'):
+        tool('test').main([config, str(tmp_path / 'work' / 'epoch_1.pth'), *rest])
 
 
 def test_writing_a_miniature(tmp_path, capsys):

@@ -4,8 +4,9 @@ Annotations are checked on the parsed file that mmdet's dataset holds anyway, in
 """
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 
 import numpy as np
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
@@ -15,6 +16,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..errors import InputError
+from .image_folder import ImageFolder
 
 
 def check_annotations(coco: dict, file: str) -> None:
@@ -239,6 +241,31 @@ def check_classes(model: dict, dataset, config: str) -> None:
         key, count = wrong[0]
         raise InputError(f'{config}: the data set has {len(classes)} classes ({_some(classes)}), {key} is {count}; set '
                          + ' '.join(f'{key}={len(classes)}' for key, _ in wrong))
+
+
+def image_folders(dataset) -> list[ImageFolder]:
+    """Those of the data sets under wrappers whose classes are folders."""
+    return [leaf for leaf in leaves(dataset) if isinstance(leaf, ImageFolder)]
+
+
+def check_class_folders(dataset, classes: Sequence[str] | None, source: str) -> None:
+    """Compares the classes of folders of images with those that a model learns, since labels only count folders.
+
+    Args:
+        dataset: A built data set; what is no :class:`ImageFolder` is not checked.
+        classes (Sequence[str], optional): What labels 0, 1, ... mean to the model; None: not known.
+        source (str): Where that comes from, a folder or a checkpoint, for the message.
+
+    Raises:
+        InputError: They differ; it names both sides and the first difference.
+    """
+    for folder in image_folders(dataset) if classes else ():
+        for label, (here, there) in enumerate(zip_longest(folder.metainfo['classes'], classes)):
+            if here != there:
+                raise InputError(
+                    f'{folder.data_prefix["img_path"]}: its folders are other classes than those of {source}: label '
+                    f'{label} is {here or "missing"} here and {there or "missing"} there. Give both the same folders, '
+                    'or name and order the classes by metainfo=dict(classes=(...)) of the data sets')
 
 
 def _class_counts(node, path: str) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from ..checkpoints.fit import check_fit
-from ..datasets.checks import check_classes, check_dataset, checked_annotations
+from ..datasets.checks import check_class_folders, check_classes, check_dataset, checked_annotations, image_folders
 from ..errors import InputError
 from .cpu_processes import init_cpu_group, share_cores
 from .resume import find_checkpoint
@@ -73,6 +73,9 @@ class CheckingRunner(Runner):
         return self._check_loop(super().build_test_loop(loop))
 
     def _check_loop(self, loop: BaseLoop) -> BaseLoop:
+        if isinstance(self._train_loop, BaseLoop):
+            for learnt in image_folders(self._train_loop.dataloader.dataset):
+                check_class_folders(loop.dataloader.dataset, learnt.metainfo['classes'], learnt.data_prefix['img_path'])
         check_classes(self.cfg.get('model'), loop.dataloader.dataset, self.cfg.filename or 'the config')
         return loop
 
@@ -88,4 +91,7 @@ class CheckingRunner(Runner):
         checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)
+        if isinstance(self._test_loop, BaseLoop):
+            learnt = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+            check_class_folders(self._test_loop.dataloader.dataset, learnt.get('classes'), filename)
         return checkpoint
