@@ -85,8 +85,8 @@ def print_table(image: LabelledImage, assigned: Sequence[Assigned], strides: np.
         for each in assigned:
             own, cost = each.share(index)
             levels = () if strides is None else zip(*np.unique(strides[own], return_counts=True))
-            print(f'{head:26s} {each.name:10s} {len(own):3d} {cost:7.2f}  '
-                  + ' '.join(f'{stride:g}:{number}' for stride, number in levels))
+            used = ' '.join(f'{stride:g}:{number}' for stride, number in levels)
+            print(f'{head:26s} {each.name:10s} {len(own):3d} {cost:7.2f}  {used}'.rstrip())
             head = ''
 
 
