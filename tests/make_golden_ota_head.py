@@ -172,7 +172,7 @@ def main() -> None:
     warper = importlib.import_module('cvpods.modeling.test_time_augmentation').TTAWarper
     arrays.update({f'tta/{key}': value for key, value in authors_merge(warper, boxes).items()})
     np.savez_compressed(cases.FILE, **{
-        key: value.round(6) if value.dtype == np.float32 and not key.split('/')[1].startswith('gradient') else value
+        key: value.round(6) if value.dtype == np.float32 and '/gradient/' not in key else value
         for key, value in arrays.items()})
 
 

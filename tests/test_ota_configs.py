@@ -71,14 +71,6 @@ def test_recipe_is_that_of_the_authors(name):
     assert cfg.model.backbone.frozen_stages == 1
 
 
-# Millions of parameters: backbone and neck as in mmdet's FCOS of that name, and biases in the towers.
-@pytest.mark.parametrize('name, millions', zip(PUBLISHED, (32.1, 51.0, 90.2, 95.9)))
-def test_size(name, millions):
-    with torch.device('meta'):
-        model = MODELS.build(load(name).model)
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
-
-
 def test_pixels_are_those_of_the_first_weights():
     for name in PUBLISHED:
         cfg = Config.fromfile(CONFIGS / name)

@@ -37,7 +37,8 @@ def merged(found, ranges=cases.RANGES, **options):
 def test_equals_the_authors():
     expected, got = cases.load('tta'), merged(cases.views())
     assert len(expected['scores']) == 100 and len(set(expected['labels'])) == 8
-    np.testing.assert_allclose(got.scores, expected['scores'], rtol=1e-5)
+    # They move the boxes of each class apart, far from zero, which costs digits of a box and of its IoU.
+    np.testing.assert_allclose(got.scores, expected['scores'], atol=2e-5)
     np.testing.assert_allclose(got.bboxes, expected['bboxes'], atol=2e-3)
     assert got.labels.tolist() == expected['labels'].tolist()
 
@@ -81,7 +82,8 @@ def small_config(folder, root):
     cfg = Config.fromfile(CONFIGS / 'ota_x101_dcn_fpn_2x.py')
     cfg.model.backbone.update(init_cfg=None, **SMALL)
     cfg.model.neck.update(in_channels=[128, 256, 512], out_channels=32)
-    cfg.model.bbox_head.update(num_classes=3, in_channels=32, feat_channels=32, stacked_convs=1)
+    cfg.model.bbox_head.update(
+        num_classes=3, in_channels=32, feat_channels=32, stacked_convs=1, norm_cfg=dict(type='GN', num_groups=8))
     cfg.model.test_cfg.score_thr = 0.
     data = dict(type='CocoDataset', data_root=f'{root}/', ann_file='annotations.json', data_prefix=dict(img='images/'),
                 metainfo=dict(classes=('circle', 'square', 'star')), test_mode=True)
@@ -89,25 +91,22 @@ def small_config(folder, root):
     cfg.test_dataloader.dataset = dict(**data, pipeline=cfg.test_dataloader.dataset.pipeline)
     cfg.test_evaluator.ann_file = f'{root}/annotations.json'
     for resize in cfg.tta_pipeline[1].transforms[0]:
-        resize.scale = tuple(side // 16 for side in resize.scale)
+        resize.scale = tuple(side // 25 for side in resize.scale)
     cfg.experiment_name = new_name()
     cfg.dump(folder / 'small.py')
     return cfg, str(folder / 'small.py')
 
 
 def test_by_the_test_tool(tmp_path):
-    write_dataset(tmp_path / 'data', 2)
+    write_dataset(tmp_path / 'data', 1)
     cfg, path = small_config(tmp_path, tmp_path / 'data')
     model = MODELS.build(cfg.model)
     model.init_weights()
     torch.save(model.state_dict(), tmp_path / 'weights.pth')
-    counts = []
-    for options in ([], ['--tta']):
-        tool('test').main([path, str(tmp_path / 'weights.pth'), *options, '--work-dir', str(tmp_path),
-                           '--out', str(tmp_path / 'found.pkl')])
-        found = pickle.loads((tmp_path / 'found.pkl').read_bytes())
-        assert all((one['pred_instances']['bboxes'] <= 64).all() for one in found)
-        counts.append([len(one['pred_instances']['scores']) for one in found])
-    assert max(counts[0]) <= 100 < max(counts[1]) <= 300
+    tool('test').main([path, str(tmp_path / 'weights.pth'), '--tta', '--work-dir', str(tmp_path),
+                       '--out', str(tmp_path / 'found.pkl')])
+    [found] = pickle.loads((tmp_path / 'found.pkl').read_bytes())
+    assert (found['pred_instances']['bboxes'] <= 64).all()
+    assert 100 < len(found['pred_instances']['scores']) <= 300 == cfg.tta_model.test_cfg.max_per_img
     views = [step['transforms'] for step in cfg.tta_pipeline if step.type == 'TestTimeAug'][0]
     assert len(views[0]) * len(views[1]) == 26 == 2 * len(cfg.tta_model.scale_ranges)

@@ -79,7 +79,8 @@ def ours(case: str) -> dict[str, np.ndarray]:
 
 
 def pack(levels: tuple, losses: dict[str, Tensor], parameters: dict[str, Tensor], found: list[tuple]) -> dict:
-    """What is kept, as arrays: maps thinned out, losses, gradients, detections (boxes, scores, labels) by image.
+    """What is kept, as arrays: maps thinned out, losses, gradients, the number of trained parameters, and detections
+    (boxes, scores, labels) by image.
 
     ``parameters`` have our names; what is written is float32.
     """
@@ -93,6 +94,7 @@ def pack(levels: tuple, losses: dict[str, Tensor], parameters: dict[str, Tensor]
             gradient = parameters[name].grad
             some = gradient.flatten()[::max(gradient.numel() // 20, 1)]
             result[f'gradient/{name}'] = torch.cat([gradient.norm()[None], some])
+    result['trained parameters'] = torch.tensor(sum(p.numel() for p in parameters.values() if p.requires_grad))
     for image, values in enumerate(found):
         result.update({f'{kind}/{image}': value for kind, value in zip(('bboxes', 'scores', 'labels'), values)})
     return {key: value.detach().numpy() for key, value in result.items()}
