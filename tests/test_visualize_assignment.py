@@ -3,11 +3,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import CONFIGS, SMALL
 from matplotlib.colors import to_rgb
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from tiny_detector import tool, write_annotations, write_config, write_dataset
@@ -21,19 +22,19 @@ from mmdet_setdet.visualization.assignment import colour_of
 
 GIOU = dict(type='GIoULoss', loss_weight=2.)
 GN = dict(type='GN', num_groups=4)
-SMALL = dict(num_classes=3, in_channels=16, feat_channels=16, stacked_convs=1)
+TOWERS = dict(num_classes=3, in_channels=16, feat_channels=16, stacked_convs=1)
 POINTS = dict(type='MlvlPointGenerator', offset=0, strides=[8, 16])
 QUALITY = dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)
 DELTAS = dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2])
 SQUARES = dict(type='AnchorGenerator', ratios=[1.], octave_base_scale=3, scales_per_octave=1, strides=[8, 16])
 HEADS = {
-    'OTAHead': ('ota', dict(SMALL, strides=[8, 16], norm_cfg=GN)),
-    'YOLOXHead': ('simota', dict(SMALL, strides=[8, 16], train_cfg=dict(assigner=dict(type='SimOTAAssigner')))),
+    'OTAHead': ('ota', dict(TOWERS, strides=[8, 16], norm_cfg=GN)),
+    'YOLOXHead': ('simota', dict(TOWERS, strides=[8, 16], train_cfg=dict(assigner=dict(type='SimOTAAssigner')))),
     'ATSSHead': ('atss', dict(
-        SMALL, norm_cfg=GN, anchor_generator=SQUARES, bbox_coder=DELTAS, loss_bbox=GIOU,
+        TOWERS, norm_cfg=GN, anchor_generator=SQUARES, bbox_coder=DELTAS, loss_bbox=GIOU,
         train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=4), allowed_border=-1, pos_weight=-1))),
     'RTMDetHead': ('ota', dict(
-        SMALL, norm_cfg=GN, with_objectness=False, anchor_generator=POINTS, loss_cls=QUALITY,
+        TOWERS, norm_cfg=GN, with_objectness=False, anchor_generator=POINTS, loss_cls=QUALITY,
         bbox_coder=dict(type='DistancePointBBoxCoder'), loss_bbox=GIOU,
         train_cfg=dict(assigner=dict(type='OTAAssigner'), allowed_border=-1, pos_weight=-1, debug=False))),
 }
@@ -190,9 +191,14 @@ def test_boxes_follow_the_image_and_crowds_are_left_out(config):
     assert image.pixels.shape == (128, 128, 3)
 
 
-def test_queries_of_a_detr():
+@pytest.mark.parametrize('whose', ['ours', "mmdet's"])
+def test_queries_of_a_detr(whose):
     cfg = Config.fromfile(CONFIGS / 'quickstart/detr_r18_shapes.py')
+    if whose == "mmdet's":
+        cfg.model = get_config('mmdet::detr/detr_r50_8xb2-150e_coco.py').model
+        cfg.merge_from_dict({**SMALL, 'model.bbox_head.num_classes': 6})
     model = load_model(cfg.model)
+    assert type(model).__module__.startswith('mmdet.') == (whose == "mmdet's")
     assert allowed_assigners(model) == ('hungarian', 'ota')
     with pytest.raises(InputError, match='--assigner atss: DETRHead predicts from queries'):
         allowed_assigners(model, ['atss'])
