@@ -51,9 +51,9 @@ GTS = [objects([10, 12, 50, 60], [40, 30, 90, 80], labels=[1, 4]), objects([60, 
 def test_losses_are_those_of_the_definition():
     model, (scores, distances, ious) = head(), random_maps()
     losses = model.loss_by_feat(scores, distances, ious, GTS, METAS)
-    points = torch.cat([
-        torch.stack(torch.meshgrid(torch.arange(w) * s + s / 2, torch.arange(h) * s + s / 2, indexing='xy'), -1).view(-1, 2)
-        for (h, w), s in zip(SIZES, STRIDES)])
+    grids = [torch.meshgrid(torch.arange(w) * s + s / 2, torch.arange(h) * s + s / 2, indexing='xy')
+             for (h, w), s in zip(SIZES, STRIDES)]
+    points = torch.cat([torch.stack(grid, -1).view(-1, 2) for grid in grids])
     stride = torch.cat([torch.full((h * w, 1), float(s)) for (h, w), s in zip(SIZES, STRIDES)])
     reach = flat(distances) * stride
     boxes = torch.cat([points - reach[..., :2], points + reach[..., 2:]], -1)
