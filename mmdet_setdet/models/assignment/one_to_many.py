@@ -7,7 +7,8 @@ from torch import Tensor
 from ...registry import TASK_UTILS
 from ..ground_truths import GroundTruths
 from .hungarian import HungarianAssigner
-from .optimal_transport import decode, sinkhorn
+from .optimal_transport import decode, sinkhorn, with_background
+from .ota import dynamic_k
 from .plan import Plan
 
 
@@ -51,10 +52,7 @@ class OneToManyAssigner(HungarianAssigner):
         is_object = torch.arange(num_gts) < torch.tensor(gts.counts)[:, None]
         is_object = is_object.to(costs.device, non_blocking=True)
         usable = (costs.isfinite() & is_object[..., None]).flatten(0, 1)
-        k = self._units(boxes, gts) * is_object
-        # Objects that want all there is, or more, share it, and leave the background half a query.
-        k = (k * ((queries - 0.5) / k.sum(-1, keepdim=True).clamp(min=1)).clamp(max=1)).flatten(0, 1)
-        supply = torch.cat([k, queries - k.sum(-1, keepdim=True)], -1)
+        supply = with_background((self._units(boxes, gts) * is_object).flatten(0, 1), queries)
         # A pair that may not be is dearer than any that may.
         costs = costs.flatten(0, 1)
         forbidden = torch.where(usable, costs, 0).abs().amax((1, 2), keepdim=True) * 2 + 1e3
@@ -69,7 +67,7 @@ class OneToManyAssigner(HungarianAssigner):
     def _units(self, boxes: Tensor, gts: GroundTruths) -> Tensor:
         """k of each object in each layer, (L, B, G)."""
         if self.k is not None:
-            return boxes.new_full((*boxes.shape[:2], gts.labels.shape[1]), self.k, dtype=torch.float)
+            return gts.labels.new_full((*boxes.shape[:2], gts.labels.shape[1]), self.k)
         pred, target = bbox_cxcywh_to_xyxy(boxes.float()), bbox_cxcywh_to_xyxy(gts.boxes)
         ious = bbox_overlaps(target.expand(len(pred), -1, -1, -1), pred)
-        return ious.topk(min(self.top_q, ious.shape[-1])).values.sum(-1).nan_to_num(0.).floor().clamp(min=1)
+        return dynamic_k(ious, self.top_q)

@@ -80,6 +80,15 @@ def sinkhorn(costs: Tensor,
         return Transport(plan, _error(plan, demand), done)
 
 
+def with_background(units: Tensor, total: Tensor | int) -> Tensor:
+    """The supply of objects that want ``units`` (..., G) of ``total`` predictions, and of the background, (..., G + 1).
+
+    Objects that want all there is, or more, share it, and leave the background half a unit.
+    """
+    units = units * ((total - 0.5) / units.sum(-1, keepdim=True).clamp(min=1)).clamp(max=1)
+    return torch.cat([units, total - units.sum(-1, keepdim=True)], -1)
+
+
 def _plan(costs: Tensor, u: Tensor, v: Tensor, eps: float) -> Tensor:
     return ((u[:, :, None] + v[:, None]).sub_(costs)).div_(eps).exp_()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...registry import TASK_UTILS
-from .optimal_transport import decode, sinkhorn
+from .optimal_transport import decode, sinkhorn, with_background
 
 # Added to the cost of a pair that the centre prior rules out, as in the authors' code. It keeps such a pair out of the
 # plan, unless the object has no other: then the pairs compare by the rest of their costs.
@@ -248,8 +248,7 @@ class OTAAssigner(BaseAssigner):
         if self.k is not None:
             return problem.is_object * self.k
         ious = torch.where(problem.inside & problem.usable, problem.ious, 0)
-        largest = ious.topk(min(self.top_q, ious.shape[-1])).values
-        return largest.sum(-1).long().clamp_(min=1) * problem.is_object
+        return dynamic_k(ious, self.top_q) * problem.is_object
 
     def _solve(self, problem: '_Problem', k: Tensor, num_preds: int) -> tuple[Tensor, Tensor]:
         """The supplier of each of M predictions (b, M), G for the background, and the plan's error (b, )."""
@@ -262,11 +261,7 @@ class OTAAssigner(BaseAssigner):
         costs = F.pad(torch.cat([costs, background[:, None]], 1), (0, 1), value=FORBIDDEN)
         costs[:, -1, -1] = 0
         demand = torch.cat([problem.is_real, others], 1).float()
-        # Objects that want all there is, or more, share it, and leave the background half a unit.
-        room = num_preds - 0.5
-        units = k * (room / k.sum(1, keepdim=True).clamp(min=1)).clamp_(max=1)
-        supply = torch.cat([units, num_preds - units.sum(1, keepdim=True)], 1)
-        found = sinkhorn(costs, supply, demand, self.eps, self.iterations, self.tolerance)
+        found = sinkhorn(costs, with_background(k, num_preds), demand, self.eps, self.iterations, self.tolerance)
         return decode(found.plan / demand.clamp(min=1)[:, None])[:, :-1], found.error
 
     def _cheapest(self, costs: Tensor, usable: Tensor, k: Tensor) -> Tensor:
@@ -277,6 +272,11 @@ class OTAAssigner(BaseAssigner):
         takers = taken.sum(1)
         supplier = torch.where(takers > 1, costs.argmin(1), taken.int().argmax(1))
         return torch.where(takers > 0, supplier, costs.shape[1])
+
+
+def dynamic_k(ious: Tensor, top_q: int) -> Tensor:
+    """k of each object (OTA, section 3.3): its ``top_q`` largest IoU (..., N), summed and rounded down, at least 1."""
+    return ious.topk(min(top_q, ious.shape[-1])).values.sum(-1).nan_to_num(0.).long().clamp_(min=1)
 
 
 @dataclass

@@ -2,13 +2,12 @@
 from collections.abc import Iterable
 
 import torch
-import torch.distributed as dist
 from mmcv.cnn.bricks.transformer import FFN
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig
+from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig, reduce_mean
 from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -28,11 +27,7 @@ GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
 
 def mean_over_processes(number: float | Tensor, device: torch.device) -> Tensor:
     """The mean of a host's number, or of a tensor, over all processes, at least 1, on the device (no sync)."""
-    mean = torch.as_tensor(number, dtype=torch.float).to(device, non_blocking=True)
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        mean = mean / dist.get_world_size()
-        dist.all_reduce(mean)
-    return mean.clamp(min=1)
+    return reduce_mean(torch.as_tensor(number, dtype=torch.float).to(device, non_blocking=True)).clamp(min=1)
 
 
 @MODELS.register_module()

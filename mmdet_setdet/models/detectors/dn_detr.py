@@ -55,7 +55,6 @@ class DNDETR(DETR):
             self.tgt_embed = nn.Embedding(self.num_queries, self.embed_dims - indicator)
         if self.num_patterns > 0:
             self.patterns = nn.Embedding(self.num_patterns, self.embed_dims)
-
         if self.one_to_many is not None:
             self.one_to_many = OneToMany(**self.one_to_many)
 
@@ -76,13 +75,16 @@ class DNDETR(DETR):
             return queries
         anchors = self.one_to_many.query_embedding.weight.expand(len(memory), -1, -1)
         content = self._know_nothing(anchors.new_zeros(*anchors.shape[:2], self.embed_dims))
-        joined = {name: torch.cat([queries[name], more], 1)
-                  for name, more in dict(content=content, anchors=anchors).items()}
         mask = queries['self_attn_mask']
         if mask is None:
             num_queries = queries['anchors'].shape[1]
             mask = torch.zeros(num_queries, num_queries, dtype=torch.bool, device=memory.device)
-        return dict(queries, **joined, self_attn_mask=self.one_to_many.hide(mask), one_to_many=self.one_to_many)
+        return dict(
+            queries,
+            content=torch.cat([queries['content'], content], 1),
+            anchors=torch.cat([queries['anchors'], anchors], 1),
+            self_attn_mask=self.one_to_many.hide(mask),
+            one_to_many=self.one_to_many)
 
     def matching_queries(self, batch_size: int) -> dict[str, Tensor]:
         """Learnt ``anchors`` before the sigmoid (B, M, 4) and their ``content`` (B, M, C)."""
