@@ -68,7 +68,6 @@ def rename(weights: dict[str, Tensor], family: str, source: str) -> dict[str, Te
             continue
         value = value.float() if value.is_floating_point() else value
         ours = our_name(family, name)
-        value = value.squeeze() if ours.endswith('.scale') else value  # cvpods' has a dimension, mmcv's none
         # The authors' modules share parameters, and then a checkpoint has them twice.
         if ours in renamed and not torch.equal(renamed[ours], value):
             raise InputError(f'{source}: {origin[ours]} and {name} differ, but are one and the same weight, {ours}, in '
@@ -143,13 +142,17 @@ def _adapt(weights: dict[str, Tensor], family: str, name: str, keep_91: bool) ->
         else:
             weights = keep_used_ids(weights)
     if family == 'ota':
-        weights = _take_pixels(weights, cfg.model.data_preprocessor)
+        weights = _from_cvpods(weights, cfg.model.data_preprocessor)
     expected = _expected_weights(path, head and head.num_classes)
     return _Adapted(name, cfg, weights, Differences.between(weights, expected))
 
 
-def _take_pixels(weights: dict[str, Tensor], preprocessor: dict) -> dict[str, Tensor]:
-    """The first convolution takes images as a config prepares them, instead of BGR that is not divided by anything."""
+def _from_cvpods(weights: dict[str, Tensor], preprocessor: dict) -> dict[str, Tensor]:
+    """The first convolution takes images as a config prepares them, instead of BGR that is not divided by anything.
+
+    Scales of levels have a dimension in cvpods and none in mmcv.
+    """
+    weights = {name: value.squeeze() if name.endswith('.scale') else value for name, value in weights.items()}
     first = 'backbone.conv1.weight'
     if first not in weights:
         return weights

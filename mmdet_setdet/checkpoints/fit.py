@@ -73,9 +73,14 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
     raise InputError(f'{name}: {cause} (weights: {found}). {advice}')
 
 
+def dataset_meta(checkpoint: dict) -> dict:
+    """What a checkpoint says of the data set that it was trained on; empty if nothing."""
+    return (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+
+
 def _class_counts(checkpoint: dict, theirs: dict, ours: dict, shapes: Sequence[str]) -> tuple | None:
     """(classes of the checkpoint, classes of the model) if these explain every differing shape, else None."""
-    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    meta = dataset_meta(checkpoint)
     names = meta.get('classes') or meta.get('CLASSES') or ()
     count = len(names) or min((theirs[key].shape[0] for key in shapes if theirs[key].dim()), default=0)
     counts = set()

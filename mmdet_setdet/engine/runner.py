@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
-from ..checkpoints.fit import check_fit
+from ..checkpoints.fit import check_fit, dataset_meta
 from ..datasets.checks import check_class_folders, check_classes, check_dataset, checked_annotations, image_folders
 from ..errors import InputError
 from .cpu_processes import init_cpu_group, share_cores
@@ -92,6 +92,6 @@ class CheckingRunner(Runner):
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)
         if isinstance(self._test_loop, BaseLoop):
-            learnt = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-            check_class_folders(self._test_loop.dataloader.dataset, learnt.get('classes'), filename)
+            classes = dataset_meta(checkpoint).get('classes')
+            check_class_folders(self._test_loop.dataloader.dataset, classes, filename)
         return checkpoint

@@ -38,7 +38,7 @@ ARCHS = {
     'plus-large': dict(embed_dims=128, depths=(2, 2, 18, 2), drop_path_rate=0.5, **_PLUS),
     'plus-huge': dict(embed_dims=128, depths=(6, 6, 18, 2), drop_path_rate=0.5, **_PLUS),
 }
-SETTINGS = ('embed_dims', 'depths', 'group_sizes', 'intervals', 'cooling', 'drop_path_rate')
+DEFAULTS = dict(group_sizes=(7, 7, 7, 7), intervals=(8, 4, 2, 1), cooling=False, drop_path_rate=0.)
 ATTENTIONS = ('short-long', 'short-long-map', 'short', 'swin', 'pvt')
 POSITIONS = ('dynamic', 'dynamic-residual', 'relative', 'absolute', 'none')
 # Floats of its widest activation that a block handles at a time and thread on a CPU: they stay in the cache.
@@ -312,9 +312,8 @@ class CrossFormer(BaseModule):
         super().__init__(init_cfg or [dict(type='TruncNormal', layer='Linear', std=.02, bias=0.),
                                       dict(type='Constant', layer='LayerNorm', val=1., bias=0.)])
         given = dict(group_sizes=group_sizes, intervals=intervals, cooling=cooling, drop_path_rate=drop_path_rate)
-        settings = dict(group_sizes=(7, 7, 7, 7), intervals=(8, 4, 2, 1), cooling=False, drop_path_rate=0.)
-        settings |= _choose('arch', arch, ARCHS) if isinstance(arch, str) else arch
-        settings |= {name: value for name, value in given.items() if value is not None}
+        settings = {**DEFAULTS, **(_choose('arch', arch, ARCHS) if isinstance(arch, str) else arch),
+                    **{name: value for name, value in given.items() if value is not None}}
         _check(settings, attention, position, out_indices, frozen_stages)
         depths, dims = settings['depths'], settings['embed_dims']
         self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
@@ -391,9 +390,10 @@ def _choose(name: str, value: str, known: Sequence[str] | dict):
 def _check(settings: dict, attention: str, position: str, out_indices: Sequence[int], frozen_stages: int) -> None:
     _choose('attention', attention, ATTENTIONS)
     _choose('position', position, POSITIONS)
-    if settings.keys() != set(SETTINGS):
+    wrong = settings.keys() ^ {'embed_dims', 'depths', *DEFAULTS}
+    if wrong:
         raise InputError('CrossFormer: a dict as arch has embed_dims and depths and may have '
-                         f'{", ".join(SETTINGS[2:])}; wrong or missing: {", ".join(settings.keys() ^ set(SETTINGS))}')
+                         f'{", ".join(DEFAULTS)}; wrong or missing: {", ".join(wrong)}')
     count = len(settings['depths'])
     for name in ('group_sizes', 'intervals'):
         if len(settings[name]) != count or min(settings[name]) < 1:
