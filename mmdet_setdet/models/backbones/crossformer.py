@@ -25,6 +25,7 @@ from ..layers.grouped_attention import (
     axis_groups,
     relative_positions,
 )
+from ..layers.linear import Linear
 from .loading import take_backbone
 
 _PLUS = dict(group_sizes=(4, 4, 14, 7), intervals=(4, 2, 1, 1), cooling=True)
@@ -42,7 +43,7 @@ DEFAULTS = dict(group_sizes=(7, 7, 7, 7), intervals=(8, 4, 2, 1), cooling=False,
 ATTENTIONS = ('short-long', 'short-long-map', 'short', 'swin', 'pvt')
 POSITIONS = ('dynamic', 'dynamic-residual', 'relative', 'absolute', 'none')
 # Floats of its widest activation that a block handles at a time and thread on a CPU: they stay in the cache.
-CACHED_FLOATS = 2**20
+CACHED_FLOATS = 2**21
 # What the authors' first release keeps in its checkpoints beside the weights.
 TABLES = ('.attn.biases', '.attn.relative_position_index', '.attn_mask')
 
@@ -62,7 +63,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dims)
         self.attn = attn
         self.norm2 = nn.LayerNorm(dims)
-        self.mlp = nn.ModuleDict(dict(fc1=nn.Linear(dims, 4 * dims), fc2=nn.Linear(4 * dims, dims)))
+        self.mlp = nn.ModuleDict(dict(fc1=Linear(dims, 4 * dims), fc2=Linear(4 * dims, dims)))
         self.drop_path_rate = drop_path_rate
         self.cooling = cooling
         if cooling:
@@ -83,12 +84,12 @@ class Block(nn.Module):
         for x, kind, scale in zip(tokens.split(sizes), kinds, scales):
             _, rows, columns = groups.shapes[kind]
             x = _add(x, self.attn(self.norm1(x), rows, columns, biases[kind]), scale)
-            hidden = self.mlp['fc1'](self.norm2(x))
             if len(sizes) > 1 and torch.is_grad_enabled():
                 # To read the activated ones from memory again would take longer than to activate again.
+                hidden = self.mlp['fc1'](self.norm2(x))
                 branch = checkpoint(self._activate, hidden, use_reentrant=False, preserve_rng_state=False)
             else:
-                branch = self._activate(hidden)
+                branch = self.mlp['fc2'](self.mlp['fc1'](self.norm2(x), gelu=True))
             done.append(_add(x, branch, scale))
         if not torch.is_grad_enabled():
             return tokens

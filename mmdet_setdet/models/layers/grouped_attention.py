@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
+from .linear import Linear
+
 HEAD_DIMS = 32
 
 
@@ -147,8 +149,8 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.pos = position
-        self.qkv = nn.Linear(dims, 3 * dims)
-        self.proj = nn.Linear(dims, dims)
+        self.qkv = Linear(dims, 3 * dims)
+        self.proj = Linear(dims, dims)
 
     def forward(self, x: Tensor, rows: int, columns: int, bias: Tensor | None) -> Tensor:
         """Tokens of groups of rows x columns = N, (T, C), and biases (heads, N, N) -> (T, C)."""
@@ -171,9 +173,9 @@ class PooledAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.stride = stride
-        self.q = nn.Linear(dims, dims)
-        self.kv = nn.Linear(dims, 2 * dims)
-        self.proj = nn.Linear(dims, dims)
+        self.q = Linear(dims, dims)
+        self.kv = Linear(dims, 2 * dims)
+        self.proj = Linear(dims, dims)
         if stride > 1:
             self.sr = nn.Conv2d(dims, dims, stride, stride)
             self.norm = nn.LayerNorm(dims)
