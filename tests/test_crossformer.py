@@ -159,7 +159,7 @@ def test_padding_changes_no_attention():
         places = grouped(torch.arange(2 * tall * wide).view(2, tall, wide, 1)).flatten()
         attended = torch.empty_like(attended.flatten(0, 1)).index_copy_(0, places, attended.flatten(0, 1))
         expected = x + attended.view(2, tall, wide, dims)[:, :height, :width]
-        expected = expected + block.mlp['fc2'](torch.nn.functional.gelu(block.mlp['fc1'](block.norm2(expected))))
+        expected = expected + block.mlp.fc2(torch.nn.functional.gelu(block.mlp.fc1(block.norm2(expected))))
 
         groups = Groups(2, *(axis_groups(length, 5, interval, 0, x.device) for length in (height, width)))
         tokens = block(groups.arrange(x.view(-1, dims), None), groups, (differences, pairs))
@@ -314,7 +314,7 @@ def test_starts_as_the_authors_do():
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.ones_(module.bias)
     model.init_weights()
-    linear = model.layers[3].blocks[0].mlp['fc1']
+    linear = model.layers[3].blocks[0].mlp.fc1
     assert linear.weight.std().item() == pytest.approx(0.02, rel=0.05) and not linear.bias.any()
 
 

@@ -24,22 +24,28 @@ def test_equals_torch_with_its_gradients(operands):
 
 def test_second_derivatives_equal_torchs(operands):
 
-    def penalty(multiply):
-        gradient, = torch.autograd.grad(multiply(*operands).square().sum(), operands[0], create_graph=True)
+    def penalty(y):
+        gradient, = torch.autograd.grad(y.square().mean(), operands[0], create_graph=True)
         return torch.autograd.grad(gradient.square().sum(), operands[:2])
 
-    for got, expected in zip(penalty(linear), penalty(F.linear)):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-3)
+    x, *parameters = operands
+    for pair in zip(penalty(linear(*operands, gelu='before')), penalty(F.linear(F.gelu(x), *parameters))):
+        torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('no_bias', [False, True])
-def test_gelu_with_and_without_gradients(operands, no_bias):
-    x, weight, bias = operands
-    bias = None if no_bias else bias
-    expected = F.gelu(F.linear(x, weight, bias))
-    torch.testing.assert_close(linear(x, weight, bias, gelu=True), expected)
+@pytest.mark.parametrize('gelu', ['before', 'after'])
+def test_gelu_with_and_without_gradients(operands, gelu, no_bias):
+    operands[2] = None if no_bias else operands[2]
+    x, *parameters = operands
+    expected = F.linear(F.gelu(x), *parameters) if gelu == 'before' else F.gelu(F.linear(x, *parameters))
+    got = linear(*operands, gelu=gelu)
+    torch.testing.assert_close(got, expected)
+    wanted = [operand for operand in operands if operand is not None]
+    for pair in zip(*(torch.autograd.grad(y.square().sum(), wanted) for y in (got, expected))):
+        torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
-        torch.testing.assert_close(linear(x, weight, bias, gelu=True), expected)
+        torch.testing.assert_close(linear(*operands, gelu=gelu), expected)
 
 
 def test_only_wanted_gradients(operands):

@@ -25,7 +25,7 @@ from ..layers.grouped_attention import (
     axis_groups,
     relative_positions,
 )
-from ..layers.linear import Linear
+from ..layers.linear import MLP
 from .loading import take_backbone
 
 _PLUS = dict(group_sizes=(4, 4, 14, 7), intervals=(4, 2, 1, 1), cooling=True)
@@ -63,7 +63,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dims)
         self.attn = attn
         self.norm2 = nn.LayerNorm(dims)
-        self.mlp = nn.ModuleDict(dict(fc1=Linear(dims, 4 * dims), fc2=Linear(4 * dims, dims)))
+        self.mlp = MLP(dims, 4 * dims)
         self.drop_path_rate = drop_path_rate
         self.cooling = cooling
         if cooling:
@@ -84,13 +84,7 @@ class Block(nn.Module):
         for x, kind, scale in zip(tokens.split(sizes), kinds, scales):
             _, rows, columns = groups.shapes[kind]
             x = _add(x, self.attn(self.norm1(x), rows, columns, biases[kind]), scale)
-            if len(sizes) > 1 and torch.is_grad_enabled():
-                # To read the activated ones from memory again would take longer than to activate again.
-                hidden = self.mlp['fc1'](self.norm2(x))
-                branch = checkpoint(self._activate, hidden, use_reentrant=False, preserve_rng_state=False)
-            else:
-                branch = self.mlp['fc2'](self.mlp['fc1'](self.norm2(x), gelu=True))
-            done.append(_add(x, branch, scale))
+            done.append(_add(x, self.mlp(self.norm2(x)), scale))
         if not torch.is_grad_enabled():
             return tokens
         return torch.cat(done) if len(done) > 1 else done[0]
@@ -98,9 +92,6 @@ class Block(nn.Module):
     def cool(self, x: Tensor) -> Tensor:
         """A depthwise convolution and a norm without shortcut: the residual stream stops growing. (B, H, W, C)."""
         return self.ex_ln(self.ex_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-
-    def _activate(self, hidden: Tensor) -> Tensor:
-        return self.mlp['fc2'](F.gelu(hidden))
 
     def _tokens_at_a_time(self, tokens: Tensor) -> int | None:
         """As many as the cache of a CPU has room for; None: all, for other devices."""
