@@ -331,6 +331,19 @@ def test_config_is_mmdets_but_for_the_assigner(name):
 
 
 @pytest.mark.parametrize('name', IN_PLACE_OF)
+def test_sixteen_images_change_no_part_of_the_model(name):
+    """They train and are judged on the same images; pretrained weights and sizes drawn by batch are left out."""
+    full, sixteen = (Config.fromfile(CONFIGS / path) for path in (f'{name}.py', f'quickstart/{name}_coco16.py'))
+    for part in ('neck', 'bbox_head', 'train_cfg', 'test_cfg'):
+        assert sixteen.model[part] == full.model[part]
+    assert {**sixteen.model.backbone, 'init_cfg': None} == {**full.model.backbone, 'init_cfg': None}
+    assert sixteen.optim_wrapper.optimizer.type == full.optim_wrapper.optimizer.type
+    train, val = (getattr(sixteen, f'{split}_dataloader').dataset for split in ('train', 'val'))
+    assert train.type == val.type == 'CocoDataset' and train.indices == val.indices == 16
+    assert train.ann_file == val.ann_file and sixteen.val_evaluator.ann_file is None
+
+
+@pytest.mark.parametrize('name', IN_PLACE_OF)
 def test_mmdets_detector_trains_a_step_with_it(name):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     small = {'backbone.widen_factor': 0.125, 'backbone.deepen_factor': 0.1, 'neck.in_channels': [32, 64, 128],

@@ -1,0 +1,27 @@
+# The first 16 images of COCO's training set, made small: what a new detector should manage before anything else is asked
+# of it. For training, and the same images with their objects for evaluation.
+coco16_scale = (256, 256)
+coco16_train = dict(
+    _delete_=True,
+    type='CocoDataset',
+    data_root='{{$SETDET_COCO:data/coco/}}',
+    ann_file='annotations/instances_train2017.json',
+    data_prefix=dict(img='train2017/'),
+    filter_cfg=dict(filter_empty_gt=False),
+    indices=16,
+    pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='Resize', scale=coco16_scale, keep_ratio=True),
+        dict(type='PackDetInputs'),
+    ])
+coco16_test = dict(
+    coco16_train,
+    test_mode=True,
+    pipeline=[
+        *coco16_train['pipeline'][:3],
+        # CocoMetric without an annotation file takes the ground truth of these images only, from `instances`.
+        dict(
+            type='PackDetInputs',
+            meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
+    ])
