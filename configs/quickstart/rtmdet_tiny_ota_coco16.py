@@ -1,7 +1,7 @@
 # RTMDet-tiny with OTA overfits 16 small images of COCO: mosaics and the 300 epochs are left out, the rest is mmdet's.
 _base_ = ['../rtmdet_tiny_ota.py', '../_base_/coco16.py']
 
-max_iters = 300
+max_iters = 600
 warm_up = 50
 model = dict(backbone=dict(init_cfg=None))
 train_dataloader = dict(

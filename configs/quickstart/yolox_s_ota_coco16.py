@@ -1,7 +1,7 @@
 # YOLOX-s with OTA overfits 16 small images of COCO: mosaics and the 300 epochs are left out, the rest is mmdet's.
 _base_ = ['../yolox_s_ota.py', '../_base_/coco16.py']
 
-max_iters = 300
+max_iters = 600
 warm_up = 50
 model = dict(data_preprocessor=dict(batch_augments=None))
 train_dataloader = dict(
