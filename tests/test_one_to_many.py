@@ -10,9 +10,9 @@ from scipy.optimize import linear_sum_assignment
 
 from mmdet_setdet.models import HungarianAssigner, OneToManyAssigner
 from mmdet_setdet.models.ground_truths import GroundTruths
-from mmdet_setdet.models.one_to_many import MATCH_COSTS
 
 SIZES = [(120, 128), (96, 160), (112, 144)]
+MATCH_COSTS = small_model_cfg('dn_detr_r50_50e.py').train_cfg.assigner.match_costs
 
 
 def random_batch(counts, queries=40, layers=2):
@@ -177,6 +177,16 @@ def test_its_weight_weighs_its_loss():
         torch.manual_seed(0)
         losses.append(detr.loss(inputs, samples)['loss_one_to_many'])
     torch.testing.assert_close(losses[1], 4 * losses[0])
+
+
+def test_it_pays_the_costs_of_the_models_matching():
+    costs = [dict(type='FocalLossCost', weight=3.), dict(type='IoUCost', iou_mode='iou', weight=0.5)]
+    detr = model(**{'train_cfg.assigner.match_costs': costs})
+    assert [cost.weight for cost in detr.one_to_many.assigner.match_costs] == [3., 0.5]
+
+
+def test_a_model_that_cannot_train_has_no_group():
+    assert model(train_cfg=None).one_to_many is None
 
 
 def test_a_group_without_queries_is_refused():

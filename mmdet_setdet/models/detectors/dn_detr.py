@@ -30,8 +30,9 @@ class DNDETR(DETR):
             number of queries (Anchor DETR, section 3.3).
         random_refpoints_xy (bool): Anchor centres are drawn evenly over the image and stay fixed.
         learn_content (bool): Each matching query has a content of its own, ``tgt_embed``, instead of a common one.
-        one_to_many (dict, optional): Arguments of :class:`OneToMany`: in training, a second group of queries is decoded
-            beside the others, and objects supply several of them. None: no such group.
+        one_to_many (dict, optional): Arguments of :class:`OneToMany` but the costs, which are those of the matching: in
+            training, a second group of queries is decoded beside the others, and objects supply several of them.
+            None: no such group.
     """
     default_types = dict(encoder='mmdet_setdet.DABEncoder', decoder='mmdet_setdet.DABDecoder')
 
@@ -55,8 +56,10 @@ class DNDETR(DETR):
             self.tgt_embed = nn.Embedding(self.num_queries, self.embed_dims - indicator)
         if self.num_patterns > 0:
             self.patterns = nn.Embedding(self.num_patterns, self.embed_dims)
-        if self.one_to_many is not None:
-            self.one_to_many = OneToMany(**self.one_to_many)
+        if not self.train_cfg:
+            self.one_to_many = None  # there is nothing to train it by
+        elif self.one_to_many is not None:
+            self.one_to_many = OneToMany(match_costs=self.train_cfg['assigner']['match_costs'], **self.one_to_many)
 
     def _init_noised_queries(self) -> None:
         """Nothing: a noised box is an anchor, which is what queries are here."""
