@@ -1,5 +1,5 @@
-# The first 16 images of COCO's training set, made small: what a new detector should manage before anything else is asked
-# of it. For training, and the same images with their objects for evaluation.
+# The first 16 images of COCO's training set, made small: what a new detector should manage before anything else is
+# asked of it. For training, and the same images with their objects for evaluation.
 coco16_scale = (256, 256)
 coco16_train = dict(
     _delete_=True,

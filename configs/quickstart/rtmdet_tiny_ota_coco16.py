@@ -3,7 +3,8 @@ _base_ = ['../rtmdet_tiny_ota.py', '../_base_/coco16.py']
 
 max_iters = 600
 warm_up = 50
-model = dict(backbone=dict(init_cfg=None))
+# Photos of any shape, where mmdet pads all to one.
+model = dict(data_preprocessor=dict(pad_size_divisor=32), backbone=dict(init_cfg=None))
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

@@ -1,7 +1,7 @@
 """A linear layer by the faster of the two libraries for matrix products in a CPU build of torch.
 
 torch takes MKL for matrices of float32 and oneDNN for convolutions. On an AMD EPYC oneDNN's products of the sizes
-that occur here were measured to be faster by a quarter, with one thread by a third.
+that occur here took 0.82 of MKL's time, with one thread 0.74.
 """
 
 import torch
