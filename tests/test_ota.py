@@ -341,6 +341,9 @@ def test_sixteen_images_change_no_part_of_the_model(name):
     train, val = (getattr(sixteen, f'{split}_dataloader').dataset for split in ('train', 'val'))
     assert train.type == val.type == 'CocoDataset' and train.indices == val.indices == 16
     assert train.ann_file == val.ann_file and sixteen.val_evaluator.ann_file is None
+    # Pictures are drawn on the original images, so their boxes must not be resized.
+    steps = [step.type for step in val.pipeline]
+    assert steps.index('Resize') < steps.index('LoadAnnotations')
 
 
 @pytest.mark.parametrize('name', IN_PLACE_OF)

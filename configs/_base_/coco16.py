@@ -1,6 +1,8 @@
 # The first 16 images of COCO's training set, made small: what a new detector should manage before anything else is
 # asked of it. For training, and the same images with their objects for evaluation.
-coco16_scale = (256, 256)
+load = dict(type='LoadImageFromFile')
+annotations = dict(type='LoadAnnotations', with_bbox=True)
+resize = dict(type='Resize', scale=(256, 256), keep_ratio=True)
 coco16_train = dict(
     _delete_=True,
     type='CocoDataset',
@@ -9,17 +11,15 @@ coco16_train = dict(
     data_prefix=dict(img='train2017/'),
     filter_cfg=dict(filter_empty_gt=False),
     indices=16,
-    pipeline=[
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='Resize', scale=coco16_scale, keep_ratio=True),
-        dict(type='PackDetInputs'),
-    ])
+    pipeline=[load, annotations, resize, dict(type='PackDetInputs')])
 coco16_test = dict(
     coco16_train,
     test_mode=True,
     pipeline=[
-        *coco16_train['pipeline'][:3],
+        # Boxes that are read behind the resize are those of the original image, on which results are drawn.
+        load,
+        resize,
+        annotations,
         # CocoMetric without an annotation file takes the ground truth of these images only, from `instances`.
         dict(
             type='PackDetInputs',
