@@ -1,26 +1,15 @@
-# YOLOX-s with OTA overfits 16 small images of COCO: mosaics and the 300 epochs are left out, the rest is mmdet's.
-_base_ = ['../yolox_s_ota.py', '../_base_/coco16.py']
+# YOLOX-s with OTA overfits 16 small images of COCO.
+_base_ = ['../yolox_s_ota.py', '../_base_/coco16_dense.py']
 
-max_iters = 600
-warm_up = 50
 model = dict(data_preprocessor=dict(batch_augments=None))
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    sampler=dict(type='InfiniteSampler'),
-    dataset={{_base_.coco16_train}})
-val_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset={{_base_.coco16_test}})
+train_dataloader = {{_base_.coco16_train_dataloader}}
+val_dataloader = {{_base_.coco16_val_dataloader}}
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=None)
 test_evaluator = val_evaluator
-
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 6)
+train_cfg = {{_base_.coco16_train_cfg}}
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, T_max=max_iters - warm_up, eta_min=0),
-]
+param_scheduler = {{_base_.coco16_scheduler}}
 custom_hooks = []
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=max_iters))
+default_hooks = {{_base_.coco16_hooks}}
 log_processor = dict(by_epoch=False)
