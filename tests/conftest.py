@@ -1,6 +1,5 @@
-"""Shared by the tests: small models, small batches, no network."""
+"""Fixtures of all tests; what they import lies in tests/helpers."""
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,10 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:  # before torch is loaded, and for
     os.environ.setdefault('OMP_NUM_THREADS', str(max(share, 1)))
 
 import torch
-from mmengine.config import Config
+from helpers.configs import REPOSITORY
 from mmengine.registry import DefaultScope, init_default_scope
 
 import mmdet_setdet  # noqa: F401
-
-REPOSITORY = Path(__file__).parents[1]
-CONFIGS = REPOSITORY / 'configs'
-# Names of configs of dense detectors.
-DENSE = re.compile(r'(ota|simota|fcos|atss)_')
 
 
 @pytest.fixture(autouse=True)
@@ -37,23 +31,3 @@ def coco128():
         if folder and (Path(folder) / 'annotations/instances_val2017.json').exists():
             return Path(folder)
     pytest.skip('no COCO images: set SETDET_COCO to a folder with annotations/, train2017/ and val2017/')
-
-
-# What makes a DETR of ours or of mmdet small enough for a test: ResNet-18, 2 + 2 layers, 20 queries.
-SMALL = {
-    'model.backbone.depth': 18,
-    'model.backbone.init_cfg': None,
-    'model.neck.in_channels': [512],
-    'model.encoder.num_layers': 2,
-    'model.decoder.num_layers': 2,
-    'model.num_queries': 20,
-}
-
-
-def small_model_cfg(name: str, **changes) -> Config:
-    """The model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
-    cfg = Config.fromfile(CONFIGS / name)
-    channels = [count // 4 for count in cfg.model.neck.in_channels]  # ResNet-18 has a quarter of ResNet-50's
-    changes = {'neck.in_channels': channels, **changes}
-    cfg.merge_from_dict({**SMALL, **{f'model.{key}': value for key, value in changes.items()}})
-    return cfg.model

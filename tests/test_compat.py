@@ -9,10 +9,11 @@ from pathlib import Path
 
 import packaging
 import pytest
+from helpers.configs import REPOSITORY
 
 from mmdet_setdet.compat import MMSEG, STACKS, TESTED_TORCH, check_stack
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = REPOSITORY
 FORK = {'torch': '2.13.0+cpu', 'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'}
 UPSTREAM = {'torch': '2.13.0+cpu', 'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0'}
 

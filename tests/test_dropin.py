@@ -1,7 +1,7 @@
 """mmdet's own detectors with our assigner in their config: the losses are the same to the last bit."""
 import pytest
 import torch
-from batches import ragged_batch
+from helpers.batches import ragged_batch
 from mmdet.registry import MODELS
 from mmdet.structures.mask import BitmapMasks
 from mmengine.hub import get_config

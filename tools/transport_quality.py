@@ -13,7 +13,7 @@ from unittest import mock
 from torch import Tensor
 
 from mmdet_setdet.benchmark.ota_scenes import scene
-from mmdet_setdet.models.assignment import OTAAssigner, exact_plan, ota, sinkhorn
+from mmdet_setdet.models.assignment import OTAAssigner, exact_transport, ota, sinkhorn
 from mmdet_setdet.models.assignment.optimal_transport import decode
 
 
@@ -52,7 +52,7 @@ def main(argv=None) -> list[list[float]]:
     parser.add_argument('--eps', type=float, nargs='+', default=[1., 0.1, 0.01], help='weights of the entropy')
     parser.add_argument('--iterations', type=int, nargs='+', default=[10, 50, 500, 20000], help='at most so many')
     args = parser.parse_args(argv)
-    solved = [(problem, exact_plan(*(part[0] for part in problem)))
+    solved = [(problem, exact_transport(*(part[0] for part in problem)))
               for problem in problems(args.images, args.objects, args.size)]
     columns = sum(problem[0].shape[2] for problem, _ in solved) / len(solved)
     print(f'{args.images} images, {args.objects} objects, {columns:.0f} columns on average')

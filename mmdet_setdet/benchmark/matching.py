@@ -8,7 +8,7 @@ from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..models.assignment import Plan
+from ..models.assignment import Matches
 from ..models.ground_truths import GroundTruths
 from . import authors
 from .models import NUM_CLASSES, our_config, random_batch, random_boxes
@@ -16,7 +16,7 @@ from .options import DTYPES, Options
 from .timing import Case, Contender
 
 LAYERS, QUERIES, MOST_OBJECTS = 6, 300, 20
-Matches = set[tuple[int, int, int, int]]  # (layer, image, query, object)
+MatchSet = set[tuple[int, int, int, int]]  # (layer, image, query, object)
 
 
 def cases(options: Options) -> Iterator[Case]:
@@ -37,7 +37,7 @@ def cases(options: Options) -> Iterator[Case]:
         yield Case(name, our_contender(ours, logits, boxes, samples), peers, differing)
 
 
-def differing(ours: Matches, theirs: Matches) -> float:
+def differing(ours: MatchSet, theirs: MatchSet) -> float:
     """Matches that only one side has."""
     return float(len(ours ^ theirs))
 
@@ -61,11 +61,11 @@ def noisy_predictions(samples: Sequence[DetDataSample], generator: torch.Generat
 def our_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]) -> Contender:
     """Ground truths, costs and plan of the whole batch, as in our heads' loss."""
 
-    def run() -> tuple[Plan, GroundTruths]:
+    def run() -> tuple[MatchSet, GroundTruths]:
         gts = GroundTruths.from_samples(samples)
         return assigner.assign_batch(assigner.costs(logits, boxes, gts), gts.counts, gts.metas), gts
 
-    def outputs() -> Matches:
+    def outputs() -> MatchSet:
         plan, gts = run()
         images, queries, width = logits.shape[1], logits.shape[2], gts.labels.shape[1]
         return {(pred // queries // images, pred // queries % images, pred % queries, gt % width)
@@ -87,7 +87,7 @@ def mmdets_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetD
                 results.append(assigner.assign(predictions, sample.gt_instances, sample.metainfo).gt_inds)
         return results
 
-    def outputs() -> Matches:
+    def outputs() -> MatchSet:
         return {(*divmod(problem, len(samples)), query, gt_inds[query].item() - 1)
                 for problem, gt_inds in enumerate(run()) for query in gt_inds.nonzero()[:, 0].tolist()}
 
@@ -101,7 +101,7 @@ def authors_contender(matcher, logits: Tensor, boxes: Tensor, samples: list[DetD
     def run() -> list:
         return [matcher(dict(pred_logits=a, pred_boxes=b), targets) for a, b in zip(logits, boxes)]
 
-    def outputs() -> Matches:
+    def outputs() -> MatchSet:
         return {(layer, image, query, gt) for layer, plans in enumerate(run()) for image, pairs in enumerate(plans)
                 for query, gt in zip(*(indices.tolist() for indices in pairs))}
 

@@ -8,7 +8,7 @@ from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .assignment import Plan
+from .assignment import Matches
 from .ground_truths import GroundTruths
 from .layers import inverse_sigmoid
 
@@ -39,9 +39,9 @@ class DenoisingQueries:
         group = torch.cat([group, group.new_full((num_matching, ), -1)])
         return (group != group[:, None]) & (group >= 0)
 
-    def plan(self, gts: GroundTruths, num_layers: int) -> Plan:
+    def plan(self, gts: GroundTruths, num_layers: int) -> Matches:
         """The known plan of these queries over ``num_layers`` decoder layers."""
-        return Plan.repeated(gts.counts, gts.labels.shape[1], self.num_groups, num_layers, self.content.device)
+        return Matches.known(gts.counts, gts.labels.shape[1], self.num_groups, num_layers, self.content.device)
 
 
 class Denoising(BaseModule):

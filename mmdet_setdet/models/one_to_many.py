@@ -11,7 +11,7 @@ class OneToMany(BaseModule):
     Args:
         num_queries (int): Queries of the group.
         match_costs (list[dict]): Costs for an assigner that names none: those of the model's matching.
-        assigner (dict): Who answers for whom: an assigner with ``match``. By default :class:`OneToManyAssigner`, a
+        assigner (dict): Who answers for whom: an assigner with ``match``. By default :class:`SinkhornQueryAssigner`, a
             transport plan with dynamic k; ``dict(type='mmdet_setdet.HungarianAssigner', units=6)`` repeats the objects,
             as H-DETR does.
         loss_weight (float): Weight of the group's losses (lambda in H-DETR).
@@ -31,7 +31,7 @@ class OneToMany(BaseModule):
                              'model.one_to_many=None')
         self.num_queries, self.loss_weight = num_queries, loss_weight
         self.assigner = TASK_UTILS.build({
-            'type': 'mmdet_setdet.OneToManyAssigner', 'match_costs': match_costs, **(assigner or {})})
+            'type': 'mmdet_setdet.SinkhornQueryAssigner', 'match_costs': match_costs, **(assigner or {})})
         self.query_embedding = nn.Embedding(num_queries, 4)
 
     def hide(self, mask: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from batches import ragged_batch
-from conftest import small_model_cfg
+from helpers.batches import ragged_batch
+from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
 

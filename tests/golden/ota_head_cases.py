@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from batches import random_samples
 from golden.cases import seeded_weights
+from helpers.batches import random_samples
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config

@@ -1,11 +1,11 @@
 from .costs import pairwise_costs
 from .hungarian import HungarianAssigner
-from .one_to_many import OneToManyAssigner
-from .optimal_transport import Transport, exact_plan, sinkhorn
+from .matches import Matches
+from .optimal_transport import Transport, exact_transport, sinkhorn
 from .ota import Assignment, OTAAssigner
-from .plan import Plan
+from .sinkhorn_query_assigner import SinkhornQueryAssigner
 
 __all__ = [
-    'Assignment', 'HungarianAssigner', 'OTAAssigner', 'OneToManyAssigner', 'Plan', 'Transport', 'exact_plan',
-    'pairwise_costs', 'sinkhorn'
+    'Assignment', 'HungarianAssigner', 'Matches', 'OTAAssigner', 'SinkhornQueryAssigner', 'Transport',
+    'exact_transport', 'pairwise_costs', 'sinkhorn'
 ]

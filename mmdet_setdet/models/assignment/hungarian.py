@@ -13,7 +13,7 @@ from torch import Tensor
 from ...registry import TASK_UTILS
 from ..ground_truths import GroundTruths
 from .costs import pairwise_costs
-from .plan import Plan
+from .matches import Matches
 
 
 @TASK_UTILS.register_module()
@@ -42,7 +42,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
         self.units = units
         self._warned = False
 
-    def match(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Plan:
+    def match(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Matches:
         """One plan for logits (L, B, Q, K) and boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4), of a whole step."""
         return self.assign_batch(self.costs(logits, boxes, gts), gts.counts, gts.metas)
 
@@ -50,7 +50,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
         """Costs (L, B, Q, G) of logits (L, B, Q, K) and boxes (L, B, Q, 4), see :func:`pairwise_costs`."""
         return pairwise_costs(self.match_costs, logits, boxes, gts)
 
-    def assign_batch(self, costs: Tensor, num_gts: Sequence[int], metas: list[dict] | None = None) -> Plan:
+    def assign_batch(self, costs: Tensor, num_gts: Sequence[int], metas: list[dict] | None = None) -> Matches:
         """One plan for a whole step.
 
         Args:
@@ -59,7 +59,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
             metas (list[dict], optional): Meta information of the images, to name them in messages.
 
         Returns:
-            Plan: ``min(Q, units * num_gts[b])`` pairs for image b in each layer, fewer where costs are not finite.
+            Matches: ``min(Q, units * num_gts[b])`` pairs for image b in each layer, fewer where costs are not finite.
 
         Raises:
             FloatingPointError: No cost of an image is finite.
@@ -74,7 +74,7 @@ class HungarianAssigner(MMDetHungarianAssigner):
             pred.append(cols + (layer * images + image) * queries)
             gt.append(rows + image * width)
         layer = np.repeat(problems[0], [len(pairs) for pairs in pred])
-        return Plan.from_numpy(np.concatenate(pred), np.concatenate(gt), layer, layers, costs.device)
+        return Matches.from_numpy(np.concatenate(pred), np.concatenate(gt), layer, layers, costs.device)
 
     def assign(self,
                pred_instances: InstanceData,

@@ -1,7 +1,7 @@
 """Optimal transport from suppliers (objects and the background) to demanders (predictions).
 
-One problem, two solvers: :func:`sinkhorn` for whole batches of training steps, :func:`exact_plan` for checking it. With
-one unit a supplier the exact plan is the Hungarian matching.
+One problem, two solvers: :func:`sinkhorn` for whole batches of training steps, :func:`exact_transport` for checking it.
+With one unit per supplier the exact plan is the Hungarian matching.
 
     minimise sum_ij c_ij pi_ij   subject to   sum_j pi_ij = s_i,  sum_i pi_ij = d_j,  pi_ij >= 0      (OTA, equation 1)
 """
@@ -102,7 +102,7 @@ def _error(plan: Tensor, demand: Tensor) -> Tensor:
     return _share((plan.sum(-2) - demand).abs_(), demand.clone()).amax(-1)
 
 
-def exact_plan(costs: Tensor, supply: Tensor, demand: Tensor) -> Tensor:
+def exact_transport(costs: Tensor, supply: Tensor, demand: Tensor) -> Tensor:
     """The cheapest plan of one problem, by linear programming; for small problems, on the CPU.
 
     Whole units of supply and demand give a plan of whole units. One unit each is bipartite matching: then the plan is

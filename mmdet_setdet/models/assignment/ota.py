@@ -100,7 +100,7 @@ class OTAAssigner(BaseAssigner):
             if value < 1:
                 raise ValueError(f'OTAAssigner: {name}={value} must be 1 or more')
         if eps <= 0:
-            raise ValueError(f'OTAAssigner: eps={eps} must be above 0; 0 would be the exact plan, see exact_plan')
+            raise ValueError(f'OTAAssigner: eps={eps} must be above 0; 0 would be the exact plan, see exact_transport')
         self.to_logits = SCORE_FORMS[score_form]
         self.solver, self.k, self.top_q = solver, k, top_q
         self.center_radius, self.nearest = center_radius, nearest

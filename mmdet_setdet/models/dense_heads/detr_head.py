@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...registry import MODELS
-from ..assignment import HungarianAssigner, Plan
+from ..assignment import HungarianAssigner, Matches
 from ..denoising import DenoisingQueries
 from ..ground_truths import GroundTruths
 from ..layers import inverse_sigmoid
@@ -226,7 +226,7 @@ class DETRHead(BaseModule):
         weight = 1 + (self.loss_cls.class_weight[-1] - 1) * (labels == self.num_classes)
         return loss.view(len(logits), -1).sum(1) / weight.sum(1).clamp(min=torch.finfo(loss.dtype).eps)
 
-    def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Plan, num_boxes: Tensor) -> dict[str, Tensor]:
+    def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Matches, num_boxes: Tensor) -> dict[str, Tensor]:
         """``loss_bbox`` and ``loss_iou``, each (L, ), of the plan's pairs; boxes are (L, B, N, 4)."""
         pred, target = boxes.flatten(0, 2)[plan.pred], gts.boxes.flatten(0, 1)[plan.gt]
         l1 = self.loss_bbox(pred, target, reduction_override='none').sum(-1)

@@ -1,0 +1,32 @@
+"""One of the processes of test_distributed.py: trains and tests with the tools, and saves what came out.
+
+Arguments: a launcher, a folder for the results, the configs to train, and last the one to test with its checkpoint.
+"""
+import sys
+from pathlib import Path
+
+import torch
+
+from helpers.tiny_detector import new_name, tool
+
+
+def weights_after_training(config: str, launcher: str, work_dir: Path) -> dict:
+    model = tool('train').main([config, '--launcher', launcher, '--work-dir', str(work_dir), '--cfg-options',
+                                f'experiment_name={new_name()}'])
+    return getattr(model, 'module', model).state_dict()
+
+
+def main(launcher: str, folder: str, *arguments: str) -> dict:
+    """{config: weights} of every training, and ``metrics`` of the test; also saved as ``FOLDER/RANK.pt``."""
+    *configs, tested, checkpoint = arguments
+    results = {config: weights_after_training(config, launcher, Path(folder) / Path(config).stem) for config in configs}
+    results['metrics'] = tool('test').main([tested, checkpoint, '--launcher', launcher, '--work-dir', folder,
+                                            '--cfg-options', f'experiment_name={new_name()}'])
+    results['threads'] = torch.get_num_threads()
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    torch.save(results, Path(folder) / f'{rank}.pt')
+    return results
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

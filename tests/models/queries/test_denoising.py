@@ -1,0 +1,167 @@
+"""Denoising: the noise against the paper's formulas, who sees whom, and images without objects."""
+import pytest
+import torch
+from helpers.batches import ragged_batch, random_samples, wake
+from helpers.configs import small_model_cfg
+from mmdet.registry import MODELS
+
+from mmdet_setdet.models.denoising import Denoising
+from mmdet_setdet.models.ground_truths import GroundTruths
+
+FAMILIES = [
+    'dn_detr_r50_50e.py', 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50_50e.py',
+    'dn_vanilla_detr_r50_50e.py', 'dn_conditional_detr_r50_50e.py', 'dn_plain_deformable_detr_r50_50e.py']
+
+
+def ground_truths(counts, num_classes=80):
+    sizes = [(96, 128)] * len(counts)
+    return GroundTruths.from_samples(random_samples(sizes, (96, 128), counts, num_classes))
+
+
+def dn_model(name='dn_detr_r50_50e.py', **changes):
+    return wake(MODELS.build(small_model_cfg(name, **changes)))
+
+
+@pytest.mark.parametrize('scale', [0.4, 1.])
+def test_box_noise_is_even_and_as_wide_as_the_paper_says(scale):
+    box = torch.tensor([0.5, 0.5, 0.2, 0.4])
+    noised = Denoising(80, 16, box_noise_scale=scale).noise_boxes(box.expand(20, 2000, 4)).flatten(0, 1)
+    reach = scale * torch.tensor([0.2 / 2, 0.4 / 2, 0.2, 0.4])
+    shift = (noised - box) / reach
+    assert shift.abs().max() <= 1 + 1e-5
+    assert shift.min(0).values.max() < -0.99 and shift.max(0).values.min() > 0.99
+    torch.testing.assert_close(shift.mean(0), torch.zeros(4), atol=0.02, rtol=0)
+    torch.testing.assert_close(shift.std(0), torch.full((4, ), 3**-0.5), atol=0.02, rtol=0)
+    torch.testing.assert_close(torch.corrcoef(shift.t()), torch.eye(4), atol=0.03, rtol=0)
+
+
+def test_noised_boxes_stay_in_the_image():
+    box = torch.tensor([0.95, 0.05, 0.9, 0.98]).expand(1, 5000, 4)
+    noised = Denoising(80, 16, box_noise_scale=1.).noise_boxes(box)
+    assert noised.min() == 0 and noised.max() == 1
+
+
+@pytest.mark.parametrize('scale', [0., 0.2, 1.])
+def test_labels_are_replaced_at_the_given_rate_evenly(scale):
+    labels = torch.full((10, 2000), 3)
+    noised = Denoising(5, 16, label_noise_scale=scale).noise_labels(labels)
+    share = torch.bincount(noised.flatten(), minlength=5) / labels.numel()
+    expected = torch.full((5, ), scale / 5)
+    expected[3] += 1 - scale
+    torch.testing.assert_close(share, expected, atol=0.015, rtol=0)
+
+
+def test_queries_hold_label_indicator_and_box():
+    denoising = Denoising(80, 16, num_groups=3, label_noise_scale=0., box_noise_scale=0., eps=1e-6)
+    gts = ground_truths((2, 0, 4))
+    queries = denoising(gts)
+    assert len(queries) == 12 and queries.content.shape == (3, 12, 16) and queries.anchors.shape == (3, 12, 4)
+    content, anchors = (x.unflatten(1, (3, 4)) for x in (queries.content, queries.anchors))
+    for image, count in enumerate(gts.counts):
+        labels, boxes = gts.labels[image, :count], gts.boxes[image, :count]
+        for group in range(3):
+            real, padded = content[image, group, :count], content[image, group, count:]
+            torch.testing.assert_close(real[:, :-1], denoising.label_enc(labels))
+            assert (real[:, -1] == 1).all()
+            torch.testing.assert_close(anchors[image, group, :count].sigmoid(), boxes, atol=1e-5, rtol=1e-5)
+            assert not padded.any() and not anchors[image, group, count:].any()
+    assert denoising.matching_content()[-1] == 0
+    torch.testing.assert_close(denoising.matching_content()[:-1], denoising.label_enc.weight[80])
+
+
+def test_groups_are_noised_differently_and_labels_stay_classes():
+    queries = Denoising(80, 16, num_groups=5, box_noise_scale=0.4)(ground_truths((30, 30)))
+    groups = queries.anchors.unflatten(1, (5, 30))
+    assert (groups[:, 1:] != groups[:, :1]).float().mean() > 0.9
+
+
+def test_the_plan_sends_each_query_to_its_object():
+    gts = ground_truths((2, 0, 4))
+    queries = Denoising(80, 16, num_groups=3, box_noise_scale=0., eps=1e-6)(gts)
+    plan = queries.plan(gts, num_layers=2)
+    assert len(plan.pred) == 2 * 3 * 6 and plan.layer.bincount().tolist() == [18, 18]
+    anchors = queries.anchors.expand(2, -1, -1, -1).flatten(0, 2)[plan.pred].sigmoid()
+    torch.testing.assert_close(anchors, gts.boxes.flatten(0, 1)[plan.gt], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_a_group_is_seen_by_itself_only(name):
+    model = dn_model(name, **{'denoising.num_groups': 3})
+    inputs, samples = ragged_batch((3, 1, 4))
+    gts = GroundTruths.from_samples(samples)
+    with torch.no_grad():
+        encoder_inputs, memory_inputs = model.eval().pre_transformer(model.extract_feat(inputs), samples)
+        memory = model.forward_encoder(**encoder_inputs)
+        queries = model.train().pre_decoder(memory, gts)
+        assert len(queries.pop('denoising')) == 12
+        mask = queries.pop('self_attn_mask')
+        model.eval()  # dropout would change every query
+
+        def changed(where):
+            """Which queries come out differently when those at ``where`` change in all that makes a query."""
+            moved = {key: value.clone() for key, value in queries.items()}
+            for value in moved.values():
+                value[:, where] += 0.5
+            before, after = (
+                model.forward_decoder(memory=memory, self_attn_mask=mask, **q, **memory_inputs)['hidden_states']
+                for q in (queries, moved))
+            return ((before - after).abs().amax((0, 1, 3)) > 1e-5).tolist()
+
+        for group in range(3):
+            own = range(4 * group, 4 * group + 4)
+            assert changed(list(own)) == [query in own for query in range(len(mask))]
+        assert all(changed([12])), 'denoising queries see the matching ones'
+
+
+@pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
+@pytest.mark.parametrize('name', FAMILIES)
+def test_images_without_objects_train(name, counts):
+    model = dn_model(name).train()
+    inputs, samples = ragged_batch(counts)
+    losses = model.loss(inputs, samples)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert (losses['loss_dn'] > 0) == (losses['loss_bbox'] > 0) == (sum(counts) > 0)
+    sum(losses.values()).backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, 'several processes wait for each other where a parameter gets no gradient'
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_an_empty_image_beside_changes_nothing_in_the_loss_of_denoising():
+    model = dn_model(**{'denoising.label_noise_scale': 0., 'denoising.box_noise_scale': 0.}).train()
+    inputs, samples = ragged_batch((3, 0, 3))
+    both = model.loss(inputs[[0, 1]], samples[:2])['loss_dn']
+    alone = model.loss(inputs[[0]], samples[:1])['loss_dn']
+    torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_denoising_is_off_at_inference():
+    model = dn_model()
+    inputs, samples = ragged_batch()
+    gts = GroundTruths.from_samples(samples)
+    assert model.train().pre_decoder(torch.zeros(3, 4, 256), gts)['denoising'] is not None
+    model.eval()
+    queries = model.pre_decoder(torch.zeros(3, 4, 256), gts)
+    assert queries['denoising'] is None and queries['self_attn_mask'] is None
+    assert queries['content'].shape == (3, 20, 256)
+    with torch.no_grad():
+        assert 'loss_dn' not in model.loss(inputs, samples)
+
+
+def test_without_denoising_it_is_dab_detr():
+    dab, dn = dn_model(denoising=None), dn_model()
+    result = dab.load_state_dict(dn.state_dict(), strict=False)
+    assert result.unexpected_keys == ['denoising.label_enc.weight'] and not result.missing_keys
+    assert not dab.pre_decoder(torch.zeros(2, 4, 256))['content'].any()
+    inputs, samples = ragged_batch()
+    with torch.no_grad():
+        dn.denoising.label_enc.weight[-1] = 0
+        got, expected = (m.eval()(inputs, samples, mode='tensor') for m in (dn, dab))
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize('wrong', [
+    dict(num_groups=0), dict(label_noise_scale=1.5), dict(label_noise_scale=-0.1), dict(box_noise_scale=-1.)], ids=str)
+def test_wrong_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        Denoising(80, 16, **wrong)
