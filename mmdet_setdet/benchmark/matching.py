@@ -61,7 +61,7 @@ def noisy_predictions(samples: Sequence[DetDataSample], generator: torch.Generat
 def our_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]) -> Contender:
     """Ground truths, costs and plan of the whole batch, as in our heads' loss."""
 
-    def run() -> tuple[MatchSet, GroundTruths]:
+    def run() -> tuple[Matches, GroundTruths]:
         gts = GroundTruths.from_samples(samples)
         return assigner.assign_batch(assigner.costs(logits, boxes, gts), gts.counts, gts.metas), gts
 
