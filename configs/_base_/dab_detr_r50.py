@@ -4,7 +4,7 @@ attention = dict(embed_dims=width, num_heads=8, attn_drop=0., proj_drop=0.)
 ffn = dict(embed_dims=width, feedforward_channels=2048, num_fcs=2, ffn_drop=0., act_cfg=dict(type='PReLU'))
 
 model = dict(
-    type='DNDETR',
+    type='mmdet_setdet.DABDETR',
     num_queries=300,
     num_patterns=0,
     data_preprocessor=dict(
@@ -37,7 +37,7 @@ model = dict(
             ffn_cfg=ffn)),
     positional_encoding=dict(num_feats=width // 2, temperature=20, normalize=True),
     bbox_head=dict(
-        type='DNDETRHead',
+        type='mmdet_setdet.DABDETRHead',
         num_classes=80,
         embed_dims=width,
         loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=1.),

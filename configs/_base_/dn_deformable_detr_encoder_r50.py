@@ -17,5 +17,5 @@ model = dict(
             cross_attn_cfg=dict(cross_attn=True, **attention),
             ffn_cfg={{_base_.ffn}})),
     positional_encoding=dict(temperature=20, offset=0.),
-    bbox_head=dict(type='DNDETRHead'),
+    bbox_head=dict(type='mmdet_setdet.DABDETRHead'),
     test_cfg=dict(max_per_img=300))

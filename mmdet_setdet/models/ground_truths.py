@@ -1,5 +1,6 @@
 """The objects of a batch as two padded tensors, made once a step and read by denoising, assignment and losses."""
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from mmdet.structures import SampleList
@@ -28,6 +29,12 @@ class GroundTruths:
     def total(self) -> int:
         """int: Objects in the whole batch."""
         return sum(self.counts)
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Tensor: False where padded, (B, G)."""
+        counts = torch.tensor(self.counts).to(self.labels.device, non_blocking=True)
+        return torch.arange(self.labels.shape[1], device=self.labels.device) < counts[:, None]
 
     @classmethod
     def from_samples(cls, batch_data_samples: SampleList) -> 'GroundTruths':

@@ -96,19 +96,19 @@ def ours(name: str) -> dict:
     inputs, samples = batch()
     gts = GroundTruths.from_samples(samples)
     states = model.forward_transformer(model.extract_feat(inputs), samples, gts)
-    denoising = states.pop('denoising', None)
+    groups = states.pop('groups', [])
     logits, boxes = model.bbox_head(**states)
-    noised = 0 if denoising is None else len(denoising)
     head, result = model.bbox_head, {}
-    if noised:
+    for denoising in groups:
+        noised = len(denoising)
         dn_logits, dn_boxes = logits[:, :, :noised], boxes[:, :, :noised]
         result.update(dn_logits=dn_logits, dn_boxes=dn_boxes)
-        losses = head.dn_loss_by_layer(dn_logits, dn_boxes, gts, denoising)
+        losses = head.group_losses(dn_logits, dn_boxes, gts, denoising)
         result.update({f'dn_{term}': value for term, value in losses.items()})
         logits, boxes = logits[:, :, noised:], boxes[:, :, noised:]
-    losses = head.loss_by_layer(logits, boxes, gts)
-    plan = head.assigner.assign_batch(head.assigner.costs(logits, boxes, gts), gts.counts)
-    result.update(logits=logits, boxes=boxes, **losses, matches=torch.stack([plan.pred, plan.gt], 1))
+    losses = head.matching_losses(logits, boxes, gts)
+    matches = head.assigner.match(logits, boxes, gts)
+    result.update(logits=logits, boxes=boxes, **losses, matches=torch.stack([matches.pred, matches.gt], 1))
     sum(value.sum() for term, value in result.items() if 'loss' in term).backward()
     return pack(result, dict(model.named_parameters()))
 

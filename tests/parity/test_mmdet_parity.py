@@ -56,7 +56,7 @@ def test_losses_equal_mmdets(name):
     inputs, samples = ragged_batch()
     with torch.no_grad():
         expected = theirs.loss(inputs, samples)
-        got = ours.bbox_head.loss_by_layer(*ours(inputs, samples, mode='tensor'), GroundTruths.from_samples(samples))
+        got = ours.bbox_head.matching_losses(*ours(inputs, samples, mode='tensor'), GroundTruths.from_samples(samples))
     for term, values in got.items():
         for layer, value in enumerate(values):
             key = term if layer == len(values) - 1 else f'd{layer}.{term}'

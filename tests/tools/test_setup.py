@@ -121,7 +121,7 @@ def test_config_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
             'print(model.type, model.num_queries)')
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith('DNDETR 7')
+    assert done.stdout.splitlines()[-1].endswith('mmdet_setdet.DABDETR 7')
 
 
 def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
@@ -141,7 +141,7 @@ def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any('download the file, then tools/convert_checkpoint.py FILE CONVERTED --from dn-detr' in x for x in lines)
-    assert lines[-1] == "mmdet_setdet.models.detectors.dn_detr 7.0 ('mine',)"
+    assert lines[-1] == "mmdet_setdet.models.detectors.dab_detr 7.0 ('mine',)"
 
 
 def test_unknown_config_name_is_named(tmp_path):

@@ -1,10 +1,10 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
-from mmdet.registry import MODELS as MMDET_MODELS
-from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
+from mmdet.models.layers.transformer import inverse_sigmoid
+from mmdet.models.task_modules.assigners import HungarianAssigner as MMDetHungarianAssigner
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig, reduce_mean
@@ -13,12 +13,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...registry import MODELS
+from ...errors import InputError
+from ...registry import MODELS, TASK_UTILS
 from ..assignment import HungarianAssigner, Matches
-from ..denoising import DenoisingQueries
 from ..ground_truths import GroundTruths
-from ..layers import inverse_sigmoid
-from ..one_to_many import OneToMany
+from ..queries import GroupQueries
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1)
 L1_LOSS = dict(type='L1Loss', loss_weight=5.)
@@ -26,11 +25,12 @@ GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
 
 
 def mean_over_processes(number: float | Tensor, device: torch.device) -> Tensor:
-    """The mean of a host's number, or of a tensor, over all processes, at least 1, on the device (no sync)."""
-    return reduce_mean(torch.as_tensor(number, dtype=torch.float).to(device, non_blocking=True)).clamp(min=1)
+    """Average a number of the host, or a tensor, over all processes; at least 1, on the device, without a sync."""
+    number = torch.as_tensor(number, dtype=torch.float).to(device, non_blocking=True)
+    return reduce_mean(number).clamp(min=1)
 
 
-@MODELS.register_module()
+@MODELS.register_module(name=['DETRHead', 'ConditionalDETRHead'])
 class DETRHead(BaseModule):
     """Classes by softmax over K + 1 (the last is "no object"), boxes by a 3-layer perceptron (DETR, section 3.2).
 
@@ -42,18 +42,22 @@ class DETRHead(BaseModule):
         num_classes (int): Number of classes K.
         embed_dims (int): Size C of a hidden state.
         num_reg_fcs (int): Hidden layers of the box branch.
-        num_pred_layer (int): Number of decoder layers, for heads that tell them apart. The detector sets it.
+        num_pred_layer (int): Number of decoder layers, for heads with per-layer predictors. Set by the detector.
+        sync_cls_avg_factor (bool, optional): Whether the classification loss is divided by a mean over processes. None:
+            with sigmoid, as by the authors; with softmax each process divides by its own targets' weights.
         loss_cls (dict): Classification loss. With ``use_sigmoid=False`` its ``bg_cls_weight`` weighs "no object".
         loss_bbox (dict): L1 loss of normalised boxes.
         loss_iou (dict): Generalised IoU loss.
         eps (float): References are kept this far from 0 and 1 before the inverse sigmoid (1e-3 in the authors' code of
             DN-DETR and in mmdet's head of DAB-DETR, 1e-5 in mmdet's other heads).
+        log_layers (bool): Return every loss term of every layer under mmdet's names (``d0.loss_cls``,
+            ``dn_d0.loss_bbox``), instead of sums. Each logged scalar costs a device sync.
         train_cfg (dict, optional): Has ``assigner``.
-        test_cfg (dict, optional): ``max_per_img``, the number of results for an image.
+        test_cfg (dict, optional): ``max_per_img``, the number of results per image.
         init_cfg (dict, optional): Initialisation, as in mmengine.
 
     Raises:
-        ValueError: ``train_cfg`` has no ``assigner``.
+        InputError: ``train_cfg`` has no assigner, or one that cannot match a batch.
     """
 
     def __init__(self,
@@ -61,10 +65,12 @@ class DETRHead(BaseModule):
                  embed_dims: int = 256,
                  num_reg_fcs: int = 2,
                  num_pred_layer: int = 6,
+                 sync_cls_avg_factor: bool | None = None,
                  loss_cls: ConfigType = SOFTMAX_LOSS,
                  loss_bbox: ConfigType = L1_LOSS,
                  loss_iou: ConfigType = GIOU_LOSS,
                  eps: float = 1e-3,
+                 log_layers: bool = False,
                  train_cfg: OptConfigType = None,
                  test_cfg: OptConfigType = None,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -74,20 +80,16 @@ class DETRHead(BaseModule):
         self.num_reg_fcs = num_reg_fcs
         self.num_pred_layer = num_pred_layer
         self.eps = eps
+        self.log_layers = log_layers
         self.test_cfg = test_cfg or {}
-        loss_cls = dict(loss_cls)
-        no_object_weight = loss_cls.pop('bg_cls_weight', 1.)
-        if not loss_cls.get('use_sigmoid', False):
-            loss_cls['class_weight'] = [1.] * num_classes + [no_object_weight]
-        self.loss_cls = MMDET_MODELS.build(loss_cls)
-        self.loss_bbox = MMDET_MODELS.build(loss_bbox)
-        self.loss_iou = MMDET_MODELS.build(loss_iou)
+        self.loss_cls = MODELS.build(_with_class_weights(loss_cls, num_classes))
+        self.loss_bbox = MODELS.build(loss_bbox)
+        self.loss_iou = MODELS.build(loss_iou)
+        use_sigmoid = self.loss_cls.use_sigmoid
+        self.cls_out_channels = num_classes if use_sigmoid else num_classes + 1
+        self.sync_cls_avg_factor = use_sigmoid if sync_cls_avg_factor is None else sync_cls_avg_factor
         if train_cfg:
-            if 'assigner' not in train_cfg:
-                raise ValueError('model.train_cfg needs an assigner, e.g. dict(type="mmdet_setdet.HungarianAssigner", '
-                                 f'match_costs=[...]); it has {sorted(train_cfg)}')
-            self.assigner = MMDET_TASK_UTILS.build(train_cfg['assigner'])
-        self.cls_out_channels = num_classes + (0 if self.loss_cls.use_sigmoid else 1)
+            self.assigner = _build_assigner(train_cfg)
         self._init_layers()
 
     def _init_layers(self) -> None:
@@ -96,7 +98,7 @@ class DETRHead(BaseModule):
         self.fc_reg = nn.Linear(self.embed_dims, 4)
 
     def init_weights(self) -> None:
-        """By ``init_cfg``; with sigmoid every class starts at probability 0.01."""
+        """Initialise by ``init_cfg``; with sigmoid every class starts at probability 0.01."""
         super().init_weights()
         if self.loss_cls.use_sigmoid:
             for classifier in self.classifiers:
@@ -104,11 +106,11 @@ class DETRHead(BaseModule):
 
     @property
     def classifiers(self) -> Iterable[nn.Module]:
-        """Iterable[nn.Module]: The classifier of all decoder layers, or one for each."""
+        """Iterable[nn.Module]: The classifier of all decoder layers, or one per layer."""
         return [self.fc_cls]
 
     def forward(self, hidden_states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Predicts from the states of all layers.
+        """Predict from the states of all layers.
 
         Args:
             hidden_states (Tensor): (L, B, Q, C).
@@ -120,156 +122,211 @@ class DETRHead(BaseModule):
         """
         boxes = self.regress(hidden_states).float()
         if references is not None:
-            boxes = boxes + F.pad(inverse_sigmoid(references, self.eps), (0, 4 - references.shape[-1]))
+            start = inverse_sigmoid(references.float(), self.eps)
+            boxes = boxes + F.pad(start, (0, 4 - start.shape[-1]))
         return self.classify(hidden_states), boxes.sigmoid()
 
     def classify(self, hidden_states: Tensor) -> Tensor:
-        """Logits: (L, B, Q, C) -> (L, B, Q, K or K + 1)."""
+        """Predict logits: (L, B, Q, C) -> (L, B, Q, K or K + 1)."""
         return self.fc_cls(hidden_states)
 
     def regress(self, hidden_states: Tensor) -> Tensor:
-        """Boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
+        """Predict boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
         return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
-    def loss(self, gts: GroundTruths, denoising: DenoisingQueries | None = None, one_to_many: OneToMany | None = None,
-             **states: Tensor) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all others.
+    def loss(self, gts: GroundTruths, groups: Sequence[GroupQueries] = (), **states: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of a step.
 
         Args:
-            gts (GroundTruths): The objects of the batch.
-            denoising (DenoisingQueries, optional): The first queries are these; ``loss_dn`` is theirs, over all layers.
-            one_to_many (OneToMany, optional): The last queries are its; ``loss_one_to_many`` is theirs, over all
-                layers.
-            **states (Tensor): What :meth:`forward` takes.
+            gts (GroundTruths): The gts of the batch.
+            groups (Sequence[GroupQueries]): The query groups that come before the matching queries.
+            **states (Tensor): The arguments of :meth:`forward`.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all
+            others, and ``loss_NAME`` per query group, over all layers. With ``log_layers`` every term of every layer.
         """
-        predictions = self(**states)
-        first = 0 if denoising is None else len(denoising)
-        last = 0 if one_to_many is None else one_to_many.num_queries
-        parts = [first, predictions[0].shape[2] - first - last, last]
-        noised, matching, many = zip(*(part.split(parts, 2) for part in predictions))
-        losses = self.summarise(self.loss_by_layer(*matching, gts))
-        if denoising is not None:
-            losses['loss_dn'] = self._total(self.dn_loss_by_layer(*noised, gts, denoising))
-        if one_to_many is not None:
-            losses['loss_one_to_many'] = one_to_many.loss_weight * self._total(
-                self.loss_by_layer(*many, gts, one_to_many.assigner))
+        logits, boxes = self(**states)
+        sizes = [len(group) for group in groups]
+        sizes.append(logits.shape[2] - sum(sizes))
+        *group_logits, logits = logits.split(sizes, 2)
+        *group_boxes, boxes = boxes.split(sizes, 2)
+
+        losses = self._logged(self.matching_losses(logits, boxes, gts))
+        for group, *predictions in zip(groups, group_logits, group_boxes):
+            by_layer = self.group_losses(*predictions, gts, group)
+            losses.update(self._logged(by_layer, group.name))
         return losses
 
-    @staticmethod
-    def _total(losses: dict[str, Tensor]) -> Tensor:
-        return torch.stack(list(losses.values())).sum()
+    def _logged(self, losses: dict[str, Tensor], group: str | None = None) -> dict[str, Tensor]:
+        """Turn losses by layer, each (L, ), into the scalars to log; of the matching queries, or of a group."""
+        if self.log_layers:
+            return _every_layer(losses, '' if group is None else f'{group}_')
+        if group is not None:
+            return {f'loss_{group}': torch.stack(list(losses.values())).sum()}
+        last = {term: values[-1] for term, values in losses.items()}
+        others = [values[:-1].sum() for values in losses.values()]
+        return dict(last, loss_aux=torch.stack(others).sum())
 
-    @staticmethod
-    def summarise(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Few scalars from losses by layer, since each that is logged costs a device sync."""
-        summary = {name: values[-1] for name, values in losses.items()}
-        return dict(summary, loss_aux=torch.stack([values[:-1].sum() for values in losses.values()]).sum())
+    def matching_losses(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> dict[str, Tensor]:
+        """Match all layers and images, then compute each loss term per layer, see :meth:`loss_by_layer`."""
+        logits = logits.float()
+        matches = self.assigner.match(logits, boxes, gts)
+        return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
 
-    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths,
-                      one_to_many: HungarianAssigner | None = None) -> dict[str, Tensor]:
-        """Matches all layers and images, then computes each loss term for each layer.
+    def group_losses(self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries) -> dict[str, Tensor]:
+        """The same for a query group, matched by its own assigner and divided by the number of its pairs.
 
-        Args:
-            logits (Tensor): (L, B, Q, K or K + 1).
-            boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4).
-            gts (GroundTruths): The objects of the batch.
-            one_to_many (HungarianAssigner, optional): Matches in the place of the head's own assigner. Losses are then
-                divided by the number of pairs, not of objects.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
+        The number of pairs is averaged over processes, like the number of gts of the matching part, so that a process
+        without gts does not change the weight of the others'. DN-DETR's authors do not average it.
         """
         logits = logits.float()
-        plan = (one_to_many or self.assigner).match(logits, boxes, gts)
-        num_boxes = mean_over_processes(plan.num_pairs if one_to_many else gts.total, logits.device)
-        labels = torch.full_like(logits[..., 0], self.num_classes, dtype=torch.long).flatten()
-        labels[plan.pred] = gts.labels.flatten()[plan.gt]
-        loss_cls = self.loss_cls_by_layer(logits.flatten(1, 2), labels.unflatten(0, (len(logits), -1)), num_boxes)
-        return dict(loss_cls=loss_cls, **self.box_losses(boxes, gts, plan, num_boxes))
+        matches = group.assigner.match(logits, boxes, gts)
+        losses = self.loss_by_layer(logits, boxes, gts, matches, matches.num_pairs, group.valid)
+        return {term: group.loss_weight * values for term, values in losses.items()}
 
-    def dn_loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths,
-                         denoising: DenoisingQueries) -> dict[str, Tensor]:
-        """Losses of the denoising queries, whose plan is known.
-
-        The number of targets is averaged over processes, like the number of objects of the matching part, so that a
-        process without objects does not change the weight of the others'. The authors' code does not average it.
+    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths, matches: Matches,
+                      num_pairs: float | Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute each loss term per layer; queries that are not matched are to predict "no object".
 
         Args:
-            logits (Tensor): (L, B, N, K or K + 1).
-            boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, N, 4).
-            gts (GroundTruths): The objects of the batch.
-            denoising (DenoisingQueries): The queries that these are the predictions of.
+            logits (Tensor): Float32, (L, B, Q, K or K + 1).
+            boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4).
+            gts (GroundTruths): The gts of the batch.
+            matches (Matches): Which query is trained on which gt.
+            num_pairs (float | Tensor): What losses are divided by after averaging over processes; one number, or one
+                per layer, (L, ).
+            valid (Tensor, optional): False where a query has no part in the classification loss, (B, Q).
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
         """
-        plan = denoising.plan(gts, len(logits))
-        num_boxes = mean_over_processes(gts.total * denoising.num_groups, logits.device)
-        by_layer = (len(logits), gts.total * denoising.num_groups)
-        planned = logits.float().flatten(0, 2)[plan.pred].unflatten(0, by_layer)
-        labels = gts.labels.flatten()[plan.gt].unflatten(0, by_layer)
-        return dict(
-            loss_cls=self.loss_cls_by_layer(planned, labels, num_boxes),
-            **self.box_losses(boxes, gts, plan, num_boxes))
+        averaged = mean_over_processes(num_pairs, logits.device)
+        labels = torch.full_like(logits[..., 0], self.num_classes, dtype=torch.long).flatten()
+        labels[matches.pred] = gts.labels.flatten()[matches.gt]
+        labels = labels.view(logits.shape[:3])
+        cls_pairs = averaged if self.sync_cls_avg_factor else num_pairs
+        loss_cls = self._classification_loss(logits, labels, cls_pairs, valid)
+        return dict(loss_cls=loss_cls, **self._box_losses(boxes, gts, matches, averaged))
 
-    def loss_cls_by_layer(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
-        """Classification loss (L, ) of logits (L, N, K or K + 1) and labels (L, N), K meaning "no object".
+    def _classification_loss(self, logits: Tensor, labels: Tensor, num_pairs: float | Tensor,
+                             valid: Tensor | None) -> Tensor:
+        """The classification loss (L, ) of logits (L, B, Q, .) and labels (L, B, Q), K meaning "no object".
 
-        The sigmoid loss is divided by the number of objects, the softmax loss by the weights of its targets; without
+        The sigmoid loss is divided by the number of pairs, the softmax loss by the weights of its targets; without
         targets both are 0.
         """
-        if self.loss_cls.use_sigmoid:
+        use_sigmoid = self.loss_cls.use_sigmoid
+        target = labels
+        if use_sigmoid:
             target = labels[..., None] == torch.arange(self.num_classes, device=labels.device)
-            loss = self.loss_cls(logits.flatten(0, 1), target.flatten(0, 1), reduction_override='none')
-            return loss.view(len(logits), -1).sum(1) / num_boxes
-        loss = self.loss_cls(logits.flatten(0, 1), labels.flatten(), reduction_override='none')
-        weight = 1 + (self.loss_cls.class_weight[-1] - 1) * (labels == self.num_classes)
-        return loss.view(len(logits), -1).sum(1) / weight.sum(1).clamp(min=torch.finfo(loss.dtype).eps)
+        loss = self.loss_cls(logits.flatten(0, 2), target.flatten(0, 2), reduction_override='none')
+        loss = loss.view(target.shape)
+        if use_sigmoid:
+            loss = loss.sum(-1)  # over the classes
+        if valid is not None:
+            loss = torch.where(valid, loss, 0)
+        if use_sigmoid:
+            at_least_one = num_pairs.clamp(min=1) if isinstance(num_pairs, Tensor) else max(num_pairs, 1)
+            return loss.sum((1, 2)) / at_least_one
 
-    def box_losses(self, boxes: Tensor, gts: GroundTruths, plan: Matches, num_boxes: Tensor) -> dict[str, Tensor]:
-        """``loss_bbox`` and ``loss_iou``, each (L, ), of the plan's pairs; boxes are (L, B, N, 4)."""
-        pred, target = boxes.flatten(0, 2)[plan.pred], gts.boxes.flatten(0, 1)[plan.gt]
+        object_weight, no_object_weight = self.loss_cls.class_weight[0], self.loss_cls.class_weight[-1]
+        weight = torch.where(labels == self.num_classes, no_object_weight, object_weight)
+        if valid is not None:
+            weight = torch.where(valid, weight, 0)
+        weight = weight.sum((1, 2))
+        if self.sync_cls_avg_factor:
+            weight = reduce_mean(weight)
+        return loss.sum((1, 2)) / weight.clamp(min=torch.finfo(loss.dtype).eps)
+
+    def _box_losses(self, boxes: Tensor, gts: GroundTruths, matches: Matches, num_pairs: Tensor) -> dict[str, Tensor]:
+        """``loss_bbox`` and ``loss_iou`` of the matched pairs, each (L, ); boxes are (L, B, Q, 4)."""
+        pred = boxes.flatten(0, 2)[matches.pred]
+        target = gts.boxes.flatten(0, 1)[matches.gt]
         l1 = self.loss_bbox(pred, target, reduction_override='none').sum(-1)
         giou = self.loss_iou(bbox_cxcywh_to_xyxy(pred), bbox_cxcywh_to_xyxy(target), reduction_override='none')
         return dict(
-            loss_bbox=plan.sum_by_layer(l1) / num_boxes, loss_iou=plan.sum_by_layer(giou) / num_boxes)
+            loss_bbox=matches.sum_by_layer(l1) / num_pairs,
+            loss_iou=matches.sum_by_layer(giou) / num_pairs)
 
     def predict(self, batch_data_samples: SampleList, rescale: bool = True, **states: Tensor) -> InstanceList:
-        """Results of the last layer.
+        """Turn the states of the last layer into results.
 
         Args:
             batch_data_samples (list[DetDataSample]): The images' meta information.
-            rescale (bool): Boxes in pixels of the image as it was loaded, else as it went into the model.
-            **states (Tensor): What :meth:`forward` takes, each with the L decoder layers first.
+            rescale (bool): Whether boxes are in pixels of the image as it was loaded, or as it went into the model.
+            **states (Tensor): The arguments of :meth:`forward`, each with the L decoder layers first.
 
         Returns:
             list[InstanceData]: ``bboxes`` (N, 4) in pixels (x1, y1, x2, y2), ``scores`` (N, ) and ``labels`` (N, ).
         """
-        logits, boxes = self(**{name: state[-1:] for name, state in states.items()})
-        results = zip(*self._top(logits[0].float(), boxes[0]))
-        return [self._result(*result, sample.metainfo, rescale) for result, sample in zip(results, batch_data_samples)]
+        last = {name: state[-1:] for name, state in states.items()}
+        logits, boxes = self(**last)
+        boxes, scores, labels = self._best(logits[0].float(), boxes[0])
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return [_in_pixels(*result, rescale) for result in zip(boxes, scores, labels, metas)]
 
-    def _top(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
 
-        With sigmoid a query may answer for several classes; with softmax for its best one.
+        With sigmoid a query may count for several classes; with softmax for its best one.
         """
         if self.loss_cls.use_sigmoid:
             scores = logits.sigmoid().flatten(1)
-            scores, index = scores.topk(min(self.test_cfg.get('max_per_img', 300), scores.shape[1]))
+            limit = min(self.test_cfg.get('max_per_img', 300), scores.shape[1])
+            scores, index = scores.topk(limit)
             query, labels = index // self.num_classes, index % self.num_classes
         else:
             scores, labels = logits.softmax(-1)[..., :-1].max(-1)
-            scores, query = scores.topk(min(self.test_cfg.get('max_per_img', 100), scores.shape[1]))
+            limit = min(self.test_cfg.get('max_per_img', 100), scores.shape[1])
+            scores, query = scores.topk(limit)
             labels = labels.gather(1, query)
-        return boxes.gather(1, query[..., None].expand(-1, -1, 4)), scores, labels
+        boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+        return boxes, scores, labels
 
-    @staticmethod
-    def _result(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict, rescale: bool) -> InstanceData:
-        """One image's results in pixels, boxes clipped to the image."""
-        height, width = meta['img_shape'][:2]
-        size = boxes.new_tensor([width, height, width, height])
-        bboxes = bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * size
-        if rescale:
-            bboxes = bboxes / bboxes.new_tensor(meta['scale_factor']).repeat(2)
-        return InstanceData(bboxes=bboxes, scores=scores, labels=labels)
+
+def _with_class_weights(loss_cls: ConfigType, num_classes: int) -> dict:
+    """Replace mmdet's ``class_weight`` and ``bg_cls_weight`` of a softmax loss by its K + 1 weights."""
+    loss_cls = dict(loss_cls)
+    no_object_weight = loss_cls.pop('bg_cls_weight', 1.)
+    if not loss_cls.get('use_sigmoid', False):
+        weight = loss_cls.get('class_weight') or 1.
+        loss_cls['class_weight'] = [weight] * num_classes + [no_object_weight]
+    return loss_cls
+
+
+def _build_assigner(train_cfg: ConfigType):
+    """The assigner of a head, with ``match``; mmdet's Hungarian assigner is replaced by ours of the same costs."""
+    config = train_cfg.get('assigner')
+    if config is None:
+        raise InputError('model.train_cfg needs an assigner, e.g. dict(type="mmdet_setdet.HungarianAssigner", '
+                         f'match_costs=[...]); it has {sorted(train_cfg)}')
+    assigner = TASK_UTILS.build(config)
+    if type(assigner) is MMDetHungarianAssigner:
+        assigner = HungarianAssigner(config['match_costs'])
+    if not hasattr(assigner, 'match'):
+        raise InputError(f'model.train_cfg.assigner: {type(assigner).__name__} matches one image at a time, and this '
+                         'head a whole batch; use type="mmdet_setdet.HungarianAssigner"')
+    return assigner
+
+
+def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Name losses by layer, each (L, ), as mmdet does: ``loss_cls`` of the last layer, ``d0.loss_cls`` of the first."""
+    named = {}
+    for term, values in losses.items():
+        *others, last = values.unbind()
+        named[f'{prefix}{term}'] = last
+        for layer, value in enumerate(others):
+            named[f'{prefix}d{layer}.{term}'] = value
+    return named
+
+
+def _in_pixels(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict, rescale: bool) -> InstanceData:
+    """The results of one image, boxes (cx, cy, w, h) in [0, 1] converted to pixels and clipped to the image."""
+    height, width = meta['img_shape'][:2]
+    size = boxes.new_tensor([width, height, width, height])
+    bboxes = bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * size
+    if rescale:
+        scale_factor = bboxes.new_tensor(meta['scale_factor'])
+        bboxes = bboxes / scale_factor.repeat(2)
+    return InstanceData(bboxes=bboxes, scores=scores, labels=labels)

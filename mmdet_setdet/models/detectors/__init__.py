@@ -1,6 +1,6 @@
 from .conditional_detr import ConditionalDETR
+from .dab_detr import DABDETR
 from .deformable_detr import DeformableDETR
 from .detr import DETR
-from .dn_detr import DNDETR
 
-__all__ = ['ConditionalDETR', 'DETR', 'DNDETR', 'DeformableDETR']
+__all__ = ['ConditionalDETR', 'DABDETR', 'DETR', 'DeformableDETR']

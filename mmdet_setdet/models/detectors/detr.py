@@ -7,31 +7,39 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ...registry import MODELS
-from ..denoising import BoxPosition, Denoising, DenoisingQueries
+from ..dense_heads import DETRHead
 from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels
+from ..queries import BoxPosition, DenoisingQueries, GroupQueries, QueryGroup, joint_mask
 
 
 @MODELS.register_module()
 class DETR(DetectionTransformer):
-    """DETR (arXiv 2005.12872): an image becomes tokens, learnt queries look at them, a head reads the queries.
+    """DETR (arXiv 2005.12872): an image becomes tokens, learned queries cross-attend to them, a head reads the queries.
 
     .. code:: text
 
         images -> backbone, neck -> tokens, positions -> encoder -> memory -.
                                                                             v
-                                              queries ------------------> decoder -> head -> losses | results
+        gts -> query groups (in training) -> [groups | matching queries] -> decoder -> head -> losses | results
 
-    ``encoder``, ``decoder`` and ``positional_encoding`` are configured as mmdet's DETR, and the parameters have
-    mmdet's names, so its checkpoints load as they are.
+    The arguments are mmdet's DETR's, and so are the names of the parameters: its checkpoints load as they are.
 
     Args:
-        denoising (dict, optional): Arguments of :class:`Denoising` other than ``num_classes`` and ``embed_dims``: in
-            training, noised ground truths are decoded beside the learnt queries (DN-DETR). None: no denoising.
-        num_feature_levels (int): Feature maps to use, the last of those that the neck gives. More than one are told
-            apart by ``level_embed``, and want an encoder and a decoder for several levels.
+        denoising (dict, optional): Options of :class:`Denoising`: in training, noised gts are decoded beside the
+            matching queries (DN-DETR).
+        one_to_many (dict, optional): Options of :class:`OneToMany`: in training, more learned queries are decoded,
+            several of which are matched to each gt (H-DETR).
+        query_groups (dict[str, dict], optional): Further query groups by name, each with a ``type`` that is a
+            :class:`QueryGroup`.
+        num_feature_levels (int): Number of feature maps to use, the last ones of the neck. Several levels are
+            distinguished by ``level_embed`` and require an encoder and a decoder for several levels.
         **kwargs: As mmdet's ``DetectionTransformer``. ``encoder`` and ``decoder`` may name another ``type``.
+
+    Raises:
+        InputError: The head is not one of this package.
     """
     default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
 
@@ -40,118 +48,171 @@ class DETR(DetectionTransformer):
                  decoder: ConfigType,
                  bbox_head: ConfigType,
                  denoising: OptConfigType = None,
+                 one_to_many: OptConfigType = None,
+                 query_groups: OptConfigType = None,
                  num_feature_levels: int = 1,
                  **kwargs) -> None:
-        self.denoising = denoising
+        self.group_configs = dict(denoising=denoising, one_to_many=one_to_many, **(query_groups or {}))
         self.num_feature_levels = num_feature_levels
         bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
         super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
 
     def _init_layers(self) -> None:
+        if not isinstance(self.bbox_head, DETRHead):
+            name = type(self.bbox_head).__name__
+            raise InputError(f"model.bbox_head is mmdet's {name}, which this {type(self).__name__} cannot train; set "
+                             f"model.bbox_head.type='mmdet_setdet.{name}'")
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
         for part, default_type in self.default_types.items():
-            setattr(self, part, MODELS.build({'type': default_type, **getattr(self, part)}))
+            config = {'type': default_type, **getattr(self, part)}
+            setattr(self, part, MODELS.build(config))
         self.embed_dims = self.encoder.embed_dims
         if self.num_feature_levels > 1:
             self.level_embed = nn.Parameter(torch.randn(self.num_feature_levels, self.embed_dims))
-        if self.denoising is not None:
-            self.denoising = Denoising(self.bbox_head.num_classes, self.embed_dims, **self.denoising)
-            self._init_noised_queries()
+
+        # Denoising comes before the queries and the other groups behind them: the order of the parameters is that of
+        # the optimizer states in checkpoints.
+        self._init_group('denoising')
         self._init_queries()
+        for name in self.group_configs:
+            if name != 'denoising':
+                self._init_group(name)
 
     def _init_queries(self) -> None:
+        if self.denoising is not None:
+            self.box_pos_head = BoxPosition(self.embed_dims)
         self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
 
-    def _init_noised_queries(self) -> None:
-        # DETR's queries are learnt positions without meaning, so it is learnt as well where a box lies among them.
-        self.box_pos_head = BoxPosition(self.embed_dims)
+    def _init_group(self, name: str) -> None:
+        """Build a query group as the attribute ``name``; None if it is off, or if there is no assigner to train it."""
+        config = self.group_configs[name]
+        if config is None or (name == 'one_to_many' and not self.train_cfg):
+            setattr(self, name, None)
+            return
+        options = dict(config)
+        default_type = dict(denoising='mmdet_setdet.Denoising', one_to_many='mmdet_setdet.OneToMany').get(name)
+        group_type = MODELS.get(options.pop('type', default_type))
+        setattr(self, name, group_type.from_detector(self, **options))
+
+    @property
+    def query_groups(self) -> list[QueryGroup]:
+        """list[QueryGroup]: The groups that are on, in the order of their queries."""
+        groups = [getattr(self, name) for name in self.group_configs]
+        return [group for group in groups if group is not None]
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """Losses of a batch of images (B, 3, H, W) and their data samples."""
+        """Compute the losses of a batch of images (B, 3, H, W) and their data samples."""
         gts = GroundTruths.from_samples(batch_data_samples)
-        states = self.forward_transformer(self.extract_feat(batch_inputs), batch_data_samples, gts)
-        return self.bbox_head.loss(**states, gts=gts)
-
-    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Data samples with ``pred_instances``: ``bboxes`` in pixels, ``scores`` and ``labels``."""
-        states = self.forward_transformer(self.extract_feat(batch_inputs), batch_data_samples)
-        results = self.bbox_head.predict(batch_data_samples, rescale, **states)
-        return self.add_pred_to_datasample(batch_data_samples, results)
+        feats = self.extract_feat(batch_inputs)
+        head_inputs = self.forward_transformer(feats, batch_data_samples, gts)
+        return self.bbox_head.loss(gts, **head_inputs)
 
     def forward_transformer(self,
                             img_feats: tuple[Tensor],
                             batch_data_samples: OptSampleList = None,
-                            gts: GroundTruths | None = None) -> dict[str, Tensor]:
-        """Tokens -> memory -> decoded queries.
+                            gts: GroundTruths | None = None) -> dict:
+        """Turn feature maps into decoded queries: tokens -> memory -> queries -> hidden states.
 
         Args:
             img_feats (tuple[Tensor]): Feature maps, each (B, C, h, w); the last ``num_feature_levels`` are used.
-            batch_data_samples (list[DetDataSample], optional): They tell what is padding; without them nothing is.
-            gts (GroundTruths, optional): The objects, in training.
+            batch_data_samples (list[DetDataSample], optional): Tell what is padding; without them nothing is.
+            gts (GroundTruths, optional): The gts, in training.
 
         Returns:
-            dict: What the head takes.
+            dict: The inputs of the head: hidden states and what boxes start from, and ``groups``, the query groups
+            that come before the matching queries, if there are any.
         """
-        encoder_inputs, memory_inputs = self.pre_transformer(img_feats, batch_data_samples)
-        memory = self.forward_encoder(**encoder_inputs)
-        queries = self.pre_decoder(memory, gts)
-        groups = {name: queries.pop(name) for name in ('denoising', 'one_to_many') if name in queries}
-        states = self.forward_decoder(memory=memory, **queries, **memory_inputs)
-        return dict(states, **{name: group for name, group in groups.items() if group is not None})
+        encoder_inputs, decoder_inputs = self.pre_transformer(img_feats, batch_data_samples)
+        encoder_outputs = self.forward_encoder(**encoder_inputs)
+        queries, head_inputs = self.pre_decoder(**encoder_outputs, gts=gts)
+        decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)
+        return dict(**decoder_outputs, **head_inputs)
 
     def pre_transformer(self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
-        """Feature maps as S tokens (B, S, C), with positions (B, S, C), padding (B, S) or None, and their levels."""
+        """Flatten feature maps to tokens.
+
+        Returns:
+            tuple[dict, dict]: For the encoder S tokens (B, S, C), positions (B, S, C), padding (B, S) or None, and
+            the feature levels; for the decoder the last three.
+        """
         feats = img_feats[-self.num_feature_levels:]
-        padded = {}
+        sizes = {}
         if batch_data_samples:
-            padded['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
-            padded['input_size'] = batch_data_samples[0].batch_input_shape
-        levels = FeatureLevels.from_maps(feats, **padded)
+            sizes['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
+            sizes['input_size'] = batch_data_samples[0].batch_input_shape
+        levels = FeatureLevels.from_maps(feats, **sizes)
+
         pos = [self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)]
         if self.num_feature_levels > 1:
             pos = [level_pos + embed[:, None, None] for level_pos, embed in zip(pos, self.level_embed)]
-        feat, pos = (torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps], 1) for maps in (feats, pos))
-        mask = levels.padding
-        return (dict(feat=feat, feat_mask=mask, feat_pos=pos, levels=levels),
-                dict(memory_mask=mask, memory_pos=pos, levels=levels))
+        tokens, pos = levels.flatten(feats), levels.flatten(pos)
+        padding = levels.padding
+        encoder_inputs = dict(feat=tokens, feat_mask=padding, feat_pos=pos, levels=levels)
+        decoder_inputs = dict(memory_mask=padding, memory_pos=pos, levels=levels)
+        return encoder_inputs, decoder_inputs
 
     def forward_encoder(self, feat: Tensor, feat_mask: Tensor | None, feat_pos: Tensor,
-                        levels: FeatureLevels) -> Tensor:
-        """The encoded image, (B, S, C)."""
-        return self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask, levels=levels)
+                        levels: FeatureLevels) -> dict[str, Tensor]:
+        """Encode the image tokens: ``memory`` (B, S, C)."""
+        memory = self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask, levels=levels)
+        return dict(memory=memory)
 
-    def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> dict[str, Tensor]:
-        """M matching queries, behind N denoising queries while training.
+    def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> tuple[dict, dict]:
+        """Prepare the queries: M matching queries and, in training, those of the query groups before them.
+
+        Args:
+            memory (Tensor): The encoded image, (B, S, C).
+            gts (GroundTruths, optional): The gts, in training.
 
         Returns:
-            dict: The tensors of :meth:`matching_queries`, each (B, N + M, .); ``self_attn_mask`` (N + M, N + M) or
-            None; and ``denoising``, the :class:`DenoisingQueries` or None.
+            tuple[dict, dict]: For the decoder ``memory``, the tensors of :meth:`matching_queries` for all Q queries,
+            each (B, Q, .), and ``self_attn_mask`` (Q, Q) or None; for the head ``groups``, a list of
+            :class:`GroupQueries`, if there are any.
         """
         queries = self.matching_queries(len(memory))
-        if self.denoising is None or gts is None or not self.training:
-            return dict(queries, self_attn_mask=None, denoising=None)
-        denoising = self.denoising(gts)
-        noised = self.noised_queries(denoising)
-        mask = denoising.attention_mask(next(iter(queries.values())).shape[1])
-        joined = {name: torch.cat([noised[name], matching], 1) for name, matching in queries.items()}
-        return dict(joined, self_attn_mask=mask, denoising=denoising)
+        groups: list[GroupQueries] = []
+        if self.training and gts is not None:
+            groups = [group.queries_for(self, gts) for group in self.query_groups]
+        if not groups:
+            return dict(queries, memory=memory, self_attn_mask=None), {}
+
+        num_matching = queries['query'].shape[1]
+        parts = [group.queries for group in groups] + [queries]
+        joined = {name: torch.cat([part[name] for part in parts], 1) for name in queries}
+        mask = joint_mask(groups, num_matching)
+        return dict(joined, memory=memory, self_attn_mask=mask), dict(groups=groups)
 
     def matching_queries(self, batch_size: int) -> dict[str, Tensor]:
-        """Learnt positions and their content, zero unless there is denoising; both (B, M, C)."""
-        query_pos = self.query_embedding.weight.expand(batch_size, -1, -1)
-        return dict(query=self._know_nothing(torch.zeros_like(query_pos)), query_pos=query_pos)
+        """The M queries that are matched by costs, and all that there is at inference, see :meth:`learned_queries`."""
+        return self.learned_queries(self.query_embedding.weight, batch_size)
 
-    def _know_nothing(self, content: Tensor) -> Tensor:
-        """Content (..., C) of matching queries, marked as such where there are denoising queries beside them."""
-        return content if self.denoising is None else content + self.denoising.matching_content()
+    def learned_queries(self, embedding: Tensor, batch_size: int) -> dict[str, Tensor]:
+        """Make queries of learned rows.
+
+        Args:
+            embedding (Tensor): Rows of ``query_embedding``, or of a query group's, (N, C).
+            batch_size (int): Number of images B.
+
+        Returns:
+            dict[str, Tensor]: ``query``, their content, and ``query_pos``, both (B, N, C).
+        """
+        query_pos = embedding.expand(batch_size, -1, -1)
+        content = torch.zeros_like(query_pos)
+        return dict(query=self.mark_as_matching(content), query_pos=query_pos)
 
     def noised_queries(self, noised: DenoisingQueries) -> dict[str, Tensor]:
-        """Denoising queries in the form of :meth:`matching_queries`: the position is learnt from the noised box."""
+        """Make queries of noised gts, in the form of :meth:`matching_queries`: positions are learned from the boxes."""
         return dict(query=noised.content, query_pos=self.box_pos_head(noised.anchors))
+
+    def mark_as_matching(self, content: Tensor) -> Tensor:
+        """Add to content (..., C) what distinguishes matching from denoising queries, if there is denoising."""
+        if self.denoising is None:
+            return content
+        return content + self.denoising.matching_content()
 
     def forward_decoder(self, query: Tensor, query_pos: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
                         memory_mask: Tensor | None, memory_pos: Tensor, levels: FeatureLevels) -> dict[str, Tensor]:
-        """Hidden states of all decoder layers, (L, B, N + M, C)."""
+        """Decode Q queries: ``hidden_states`` of all decoder layers, (L, B, Q, C)."""
         hidden_states = self.decoder(
             query=query,
             key=memory,

@@ -1,5 +1,4 @@
 from .attention import ConditionalAttention, LevelAttention, MultiheadAttention, attend
-from .boxes import inverse_sigmoid
 from .conditional_layers import ConditionalDecoder
 from .dab_layers import DABDecoder, DABEncoder
 from .deformable_attention import DeformableAttention
@@ -11,5 +10,5 @@ from .frozen_bn import FoldedConv2d, FrozenBatchNorm2d
 __all__ = [
     'ConditionalAttention', 'ConditionalDecoder', 'DABDecoder', 'DABEncoder', 'DETRDecoder', 'DETREncoder',
     'DeformableAttention', 'DeformableDABDecoder', 'DeformableDecoder', 'DeformableEncoder', 'FeatureLevels',
-    'FoldedConv2d', 'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend', 'inverse_sigmoid'
+    'FoldedConv2d', 'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend'
 ]

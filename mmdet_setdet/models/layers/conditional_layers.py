@@ -1,4 +1,4 @@
-"""Conditional DETR's decoder (arXiv 2108.06152): each query looks near a reference point of its own."""
+"""Conditional DETR's decoder (arXiv 2108.06152): each query attends near its own reference point."""
 
 import torch
 from mmdet.models.layers.transformer import ConditionalDetrTransformerDecoder, coordinate_to_encoding
@@ -14,7 +14,7 @@ from .detr_layers import XavierInit
 class ConditionalDecoder(XavierInit, ConditionalDetrTransformerDecoder):
     """mmdet's Conditional DETR decoder with the fused attention; its layers are those of DAB-DETR.
 
-    ``ref_point_head`` belongs to it, but the detector calls it: what reference point a query has is its business.
+    ``ref_point_head`` belongs to it, but the detector calls it: the detector decides the reference points.
     """
 
     def _init_layers(self) -> None:
@@ -31,11 +31,11 @@ class ConditionalDecoder(XavierInit, ConditionalDetrTransformerDecoder):
                 memory_pos: Tensor,
                 self_attn_mask: Tensor | None = None,
                 memory_mask: Tensor | None = None) -> Tensor:
-        """Decodes queries with reference points.
+        """Decode queries with reference points.
 
         Args:
             query (Tensor): Content queries, (B, Q, C).
-            query_pos (Tensor): Their learnt positions, for self attention and the first cross attention, (B, Q, C).
+            query_pos (Tensor): Their learned positions, for self attention and the first cross attention, (B, Q, C).
             points (Tensor): Reference points (x, y) before the sigmoid, (B, Q, 2).
             memory (Tensor): Encoded image, (B, S, C).
             memory_pos (Tensor): Its positional encoding, (B, S, C).
@@ -48,12 +48,13 @@ class ConditionalDecoder(XavierInit, ConditionalDetrTransformerDecoder):
         encoding = coordinate_to_encoding(points.sigmoid(), self.embed_dims // 2)
         states = []
         for index, layer in enumerate(self.layers):
+            scaled = encoding if index == 0 else encoding * self.query_scale(query)
             query = layer(
                 query,
                 memory,
                 query_pos=query_pos,
                 key_pos=memory_pos,
-                ref_sine_embed=encoding if index == 0 else encoding * self.query_scale(query),
+                ref_sine_embed=scaled,
                 self_attn_masks=self_attn_mask,
                 key_padding_mask=memory_mask,
                 is_first=index == 0)

@@ -3,14 +3,13 @@ import math
 from collections.abc import Iterable
 
 import torch
-from mmdet.models.layers.transformer import MLP, DABDetrTransformerDecoder, coordinate_to_encoding
+from mmdet.models.layers.transformer import MLP, DABDetrTransformerDecoder, coordinate_to_encoding, inverse_sigmoid
 from mmdet.models.layers.transformer.dab_detr_layers import DABDetrTransformerDecoderLayer
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from .attention import ConditionalAttention, LevelAttention
-from .boxes import inverse_sigmoid
 from .detr_layers import DETREncoder, XavierInit
 from .feature_levels import FeatureLevels
 
@@ -44,18 +43,21 @@ class LevelDABDecoderLayer(DABDecoderLayer):
     def forward(self, query: Tensor, key: Tensor, query_pos: Tensor, self_attn_masks: Tensor | None,
                 **kwargs) -> Tensor:
         """See mmdet's layer and :meth:`LevelAttention.forward`."""
-        # The authors take the projected query of the self attention, before it. Projecting it twice costs little: there
-        # are far fewer queries than keys.
+        # The authors weigh the levels by the projected query of the self attention, before it. Projecting it twice
+        # costs little: there are far fewer queries than keys.
         projected = self.self_attn.qcontent_proj(query) + self.self_attn.qpos_proj(query_pos)
         level_weights = self.lvl_attn(projected).softmax(-1)
-        query = self.norms[0](self.self_attn(query, query, query_pos, key_pos=query_pos, attn_mask=self_attn_masks))
-        query = self.norms[1](self.cross_attn(query, key, level_weights, query_pos=query_pos, **kwargs))
+
+        query = self.self_attn(query, query, query_pos, key_pos=query_pos, attn_mask=self_attn_masks)
+        query = self.norms[0](query)
+        query = self.cross_attn(query, key, level_weights, query_pos=query_pos, **kwargs)
+        query = self.norms[1](query)
         return self.norms[2](self.ffn(query))
 
 
 @torch.no_grad()
-def start_at_one(scale: MLP) -> None:
-    """Initialises a perceptron that scales something so that at first it changes nothing."""
+def init_to_identity(scale: MLP) -> None:
+    """Initialise a perceptron whose output multiplies something so that it multiplies by 1 at first."""
     nn.init.zeros_(scale.layers[-1].weight)
     nn.init.ones_(scale.layers[-1].bias)
 
@@ -65,7 +67,7 @@ class DABEncoder(DETREncoder):
     """DETR's encoder whose positional encoding is scaled by the content, ``query_scale``, before each layer.
 
     Args:
-        unit_scale (bool): That scale starts at 1 instead of at random, for training from scratch.
+        unit_scale (bool): Whether that scale starts at 1 instead of at random, for training from scratch.
         **kwargs: As mmdet's ``DetrTransformerEncoder``.
     """
 
@@ -74,10 +76,10 @@ class DABEncoder(DETREncoder):
         self.unit_scale = unit_scale
 
     def init_weights(self) -> None:
-        """Xavier for every matrix, then ``unit_scale``."""
+        """Initialise every matrix by Xavier's rule, then apply ``unit_scale``."""
         super().init_weights()
         if self.unit_scale:
-            start_at_one(self.query_scale)
+            init_to_identity(self.query_scale)
 
     def _init_layers(self) -> None:
         super()._init_layers()
@@ -90,7 +92,8 @@ class DABEncoder(DETREncoder):
                 levels: FeatureLevels | None = None) -> Tensor:
         """See :meth:`DETREncoder.forward`."""
         for layer in self.layers:
-            query = layer(query, query_pos * self.query_scale(query), key_padding_mask)
+            scaled_pos = query_pos * self.query_scale(query)
+            query = layer(query, scaled_pos, key_padding_mask)
         return query
 
 
@@ -104,10 +107,11 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         temperature (float): Of the sine encoding of anchors: its lowest frequency is ``scale / temperature``.
         scale (float): Its highest frequency, as the phase between the two sides of an image. The encoding of memory is
             the detector's ``positional_encoding``.
-        local_init (bool): Cross attention starts near its anchor instead of anywhere: position projections of queries
-            and keys start equal, and their product is then largest where the positions agree. Training from scratch
-            takes off sooner by it. Wants ``temperature`` and ``scale`` equal to those of ``positional_encoding``.
-        num_levels (int): Feature levels that memory consists of. More than one: :class:`LevelDABDecoderLayer`.
+        local_init (bool): Whether cross attention starts near its anchor instead of anywhere: position projections of
+            queries and keys start equal, and their product is then largest where the positions agree. Speeds up
+            training from scratch. Requires ``temperature`` and ``scale`` equal to those of ``positional_encoding``.
+        num_levels (int): Feature levels that memory consists of. With more than one the layers are
+            :class:`LevelDABDecoderLayer`.
         **kwargs: As mmdet's ``DABDetrTransformerDecoder``: ``num_layers``, ``layer_cfg``, ``query_scale_type``,
             ``with_modulated_hw_attn`` (width and height modulate the attention, DAB-DETR equation 6).
     """
@@ -140,15 +144,16 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         return LevelDABDecoderLayer(self.num_levels, **self.layer_cfg)
 
     def init_weights(self) -> None:
-        """Xavier for every matrix, then ``local_init``."""
+        """Initialise every matrix by Xavier's rule, then apply ``local_init``."""
         super().init_weights()
         if self.local_init:
-            start_at_one(self.query_scale)
+            init_to_identity(self.query_scale)
             for layer in self.layers:
-                layer.cross_attn.qpos_sine_proj.load_state_dict(layer.cross_attn.kpos_proj.state_dict())
+                attention = layer.cross_attn
+                attention.qpos_sine_proj.load_state_dict(attention.kpos_proj.state_dict())
 
     def forward(self,
-                content: Tensor,
+                query: Tensor,
                 anchors: Tensor,
                 memory: Tensor,
                 memory_pos: Tensor,
@@ -156,14 +161,14 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                 levels: FeatureLevels | None = None,
                 self_attn_mask: Tensor | None = None,
                 memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Decodes anchor boxes.
+        """Decode anchor boxes.
 
         Args:
-            content (Tensor): Content queries, (B, Q, C).
+            query (Tensor): Content of the queries, (B, Q, C).
             anchors (Tensor): Anchor boxes (cx, cy, w, h) before the sigmoid, (B, Q, 4).
             memory (Tensor): Encoded image, (B, S, C).
             memory_pos (Tensor): Its positional encoding, (B, S, C).
-            box_branches (Iterable[nn.Module]): One for each layer: maps a query to the change of its box, before the
+            box_branches (Iterable[nn.Module]): One per layer: maps a query to the change of its box, before the
                 sigmoid.
             levels (FeatureLevels, optional): The feature maps that memory comes from, needed if there are several.
             self_attn_mask (Tensor, optional): True where query i must not see query j, (Q, Q).
@@ -176,33 +181,37 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         """
         reference = anchors.sigmoid()
         references, states = [reference], []
-        more = dict(levels=levels) if self.num_levels > 1 else {}
+        level_inputs = dict(levels=levels) if self.num_levels > 1 else {}
         for index, (layer, box_branch) in enumerate(zip(self.layers, box_branches)):
             encoding = coordinate_to_encoding(reference, self.embed_dims // 2, self.temperature, self.scale)
-            content = layer(
-                content,
+            centre_encoding = encoding[..., :self.embed_dims]
+            query = layer(
+                query,
                 memory,
                 query_pos=self.ref_point_head(encoding),
                 key_pos=memory_pos,
-                ref_sine_embed=self._modulate(encoding[..., :self.embed_dims], content, reference, index),
+                ref_sine_embed=self._modulate(centre_encoding, query, reference, index),
                 self_attn_masks=self_attn_mask,
                 key_padding_mask=memory_mask,
                 is_first=index == 0,
-                **more)
-            states.append(self.post_norm(content))
+                **level_inputs)
+            states.append(self.post_norm(query))
             if index + 1 < self.num_layers:
-                refined = (box_branch(content) + inverse_sigmoid(reference, self.eps)).sigmoid()
+                change = box_branch(query)
+                refined = (change + inverse_sigmoid(reference, self.eps)).sigmoid()
                 references.append(refined)
                 reference = refined.detach()
         return torch.stack(states), torch.stack(references)
 
-    def _modulate(self, encoding: Tensor, content: Tensor, reference: Tensor, index: int) -> Tensor:
-        """Scales the sine encoding (B, Q, C) of centres, y half first, by content and by the box's own size."""
+    def _modulate(self, encoding: Tensor, query: Tensor, reference: Tensor, index: int) -> Tensor:
+        """Scale the sine encoding (B, Q, C) of centres, y half first, by content and by the box's own size."""
         if self.query_scale_type == 'fix_elewise':
             encoding = encoding * self.query_scale.weight[index]
         elif index > 0:
-            encoding = encoding * self.query_scale(content)
+            encoding = encoding * self.query_scale(query)
         if self.with_modulated_hw_attn:
-            size_ratio = self.ref_anchor_head(content).sigmoid() / reference[..., 2:]  # (w, h)
-            encoding = (encoding.unflatten(-1, (2, -1)) * size_ratio.flip(-1)[..., None]).flatten(-2)
+            size_ratio = self.ref_anchor_head(query).sigmoid() / reference[..., 2:]  # (w, h)
+            height_first = size_ratio.flip(-1)[..., None]
+            halves = encoding.unflatten(-1, (2, -1))
+            encoding = (halves * height_first).flatten(-2)
         return encoding

@@ -10,23 +10,23 @@ from mmdet.models.layers.transformer import (
     DeformableDetrTransformerEncoder,
     DeformableDetrTransformerEncoderLayer,
     coordinate_to_encoding,
+    inverse_sigmoid,
 )
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from .attention import MultiheadAttention
-from .boxes import inverse_sigmoid
 from .deformable_attention import DeformableAttention
 from .detr_layers import XavierInit
 from .feature_levels import FeatureLevels
 
 
-class StarInit(XavierInit):
-    """Xavier's rule, but what deformable attention looks at starts as a star around its reference point."""
+class DeformableInit(XavierInit):
+    """Xavier's rule, but the sampling points of deformable attention start as a star around their reference point."""
 
     def init_weights(self) -> None:
-        """As Deformable DETR, appendix A.4."""
+        """Initialise as in Deformable DETR, appendix A.4."""
         super().init_weights()
         for module in self.modules():
             if isinstance(module, DeformableAttention):
@@ -51,8 +51,8 @@ class DeformableDecoderLayer(DeformableDetrTransformerDecoderLayer):
 
 
 @MODELS.register_module()
-class DeformableEncoder(StarInit, DeformableDetrTransformerEncoder):
-    """mmdet's Deformable DETR encoder of :class:`DeformableEncoderLayer`: tokens of all levels look at a few points."""
+class DeformableEncoder(DeformableInit, DeformableDetrTransformerEncoder):
+    """mmdet's Deformable DETR encoder of :class:`DeformableEncoderLayer`: tokens sample a few points of each level."""
 
     def _init_layers(self) -> None:
         self.layers = ModuleList([DeformableEncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
@@ -60,7 +60,7 @@ class DeformableEncoder(StarInit, DeformableDetrTransformerEncoder):
 
     def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None,
                 levels: FeatureLevels) -> Tensor:
-        """Encodes image tokens.
+        """Encode image tokens.
 
         Args:
             query (Tensor): Tokens of all levels, (B, S, C).
@@ -74,16 +74,20 @@ class DeformableEncoder(StarInit, DeformableDetrTransformerEncoder):
         points = levels.reference_points()
         for layer in self.layers:
             query = layer(
-                query, query_pos, key_padding_mask, reference_points=points, spatial_shapes=levels.shapes)
+                query,
+                query_pos,
+                key_padding_mask,
+                reference_points=points,
+                spatial_shapes=levels.shapes)
         return query
 
 
 @MODELS.register_module()
-class DeformableDecoder(StarInit, DeformableDetrTransformerDecoder):
+class DeformableDecoder(DeformableInit, DeformableDetrTransformerDecoder):
     """mmdet's Deformable DETR decoder of :class:`DeformableDecoderLayer`; given ``reg_branches`` it refines boxes."""
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, post_norm_cfg=None, **kwargs)
+    def __init__(self, *args, post_norm_cfg: None = None, **kwargs) -> None:
+        super().__init__(*args, post_norm_cfg=post_norm_cfg, **kwargs)
 
     def _init_layers(self) -> None:
         self.layers = ModuleList([DeformableDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
@@ -92,7 +96,7 @@ class DeformableDecoder(StarInit, DeformableDetrTransformerDecoder):
 
 @MODELS.register_module()
 class DeformableDABDecoder(DeformableDecoder):
-    """DAB-Deformable-DETR's decoder: queries are anchor boxes, which say where deformable attention looks.
+    """DAB-Deformable-DETR's decoder: queries are anchor boxes, which deformable attention samples.
 
     Args:
         eps (float): Boxes are kept this far from 0 and 1 before the inverse sigmoid.
@@ -118,7 +122,7 @@ class DeformableDABDecoder(DeformableDecoder):
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
     def forward(self,
-                content: Tensor,
+                query: Tensor,
                 anchors: Tensor,
                 memory: Tensor,
                 memory_pos: Tensor,
@@ -126,7 +130,7 @@ class DeformableDABDecoder(DeformableDecoder):
                 levels: FeatureLevels,
                 self_attn_mask: Tensor | None = None,
                 memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`DABDecoder.forward`, with two differences.
+        """Decode anchor boxes as :meth:`DABDecoder.forward`, with two differences.
 
         States are not normalised, and the box that a layer starts from passes no gradient to the layer before: both as
         in the authors' code. ``memory_pos`` is not used: anchors tell the position.
@@ -140,16 +144,17 @@ class DeformableDABDecoder(DeformableDecoder):
             encoding = coordinate_to_encoding(boxes[:, :, 0], self.embed_dims // 2, self.temperature, self.scale)
             query_pos = self.ref_point_head(encoding)
             if index > 0:
-                query_pos = query_pos * self.query_scale(content)
-            content = layer(
-                content,
+                query_pos = query_pos * self.query_scale(query)
+            query = layer(
+                query,
                 value=memory,
                 query_pos=query_pos,
                 self_attn_mask=self_attn_mask,
                 key_padding_mask=memory_mask,
                 reference_points=boxes,
                 spatial_shapes=levels.shapes)
-            states.append(content)
+            states.append(query)
             with torch.no_grad():
-                reference = (box_branch(content) + inverse_sigmoid(reference, self.eps)).sigmoid()
+                change = box_branch(query)
+                reference = (change + inverse_sigmoid(reference, self.eps)).sigmoid()
         return torch.stack(states), torch.stack(references)

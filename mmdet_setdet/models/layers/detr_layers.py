@@ -16,10 +16,10 @@ from .feature_levels import FeatureLevels
 
 
 class XavierInit:
-    """Initialises every matrix of a module by Xavier's rule, as the authors of DETR do with encoder and decoder."""
+    """Initialise every matrix of a module by Xavier's rule, as the authors of DETR do with encoder and decoder."""
 
     def init_weights(self) -> None:
-        """By ``init_cfg``, then Xavier."""
+        """Initialise by ``init_cfg``, then by Xavier's rule."""
         super().init_weights()
         for parameter in self.parameters():
             if parameter.dim() > 1:
@@ -56,13 +56,13 @@ class DETREncoder(XavierInit, DetrTransformerEncoder):
                 query_pos: Tensor,
                 key_padding_mask: Tensor | None,
                 levels: FeatureLevels | None = None) -> Tensor:
-        """Encodes image tokens.
+        """Encode image tokens.
 
         Args:
             query (Tensor): Tokens, (B, S, C).
             query_pos (Tensor): Their positional encoding, (B, S, C).
             key_padding_mask (Tensor, optional): True where a token is padding, (B, S).
-            levels (FeatureLevels, optional): Not needed, for every token sees all others.
+            levels (FeatureLevels, optional): Not used: every token sees all others.
 
         Returns:
             Tensor: (B, S, C).

@@ -1,4 +1,5 @@
 """The feature maps behind a sequence of tokens."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,12 @@ class FeatureLevels:
     def padding(self) -> Tensor | None:
         """Tensor | None: True where a token is padding, (B, S); None where no image is padded."""
         return None if self.masks[0] is None else torch.cat([mask.flatten(1) for mask in self.masks], 1)
+
+    @staticmethod
+    def flatten(maps: Sequence[Tensor]) -> Tensor:
+        """Flatten maps, each (B, C, h, w), to tokens, level after level and row after row: (B, S, C)."""
+        tokens = [x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps]
+        return torch.cat(tokens, 1)
 
     def split(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Something about each token, (B, S, ...), by level."""

@@ -90,7 +90,7 @@ def test_what_lies_in_the_padding_does_not_matter_to_the_encoder():
     with torch.no_grad():
         for feats, samples in alone_and_together():
             inputs = model.pre_transformer(feats, samples)[0]
-            memory = model.forward_encoder(**inputs)[0]
+            memory = model.forward_encoder(**inputs)['memory'][0]
             tokens.append(memory if inputs['feat_mask'] is None else memory[~inputs['feat_mask'][0]])
     torch.testing.assert_close(*tokens, atol=1e-4, rtol=1e-4)
 
@@ -120,7 +120,7 @@ def test_whether_a_box_loss_reaches_the_layer_before(name, passes_on):
 def test_each_query_has_a_content_of_its_own(denoising, width):
     model = small_model(BOTH, **({} if denoising else {'denoising': None}))
     assert model.tgt_embed.weight.shape == (20, width)
-    content = model.matching_queries(2)['content']
+    content = model.matching_queries(2)['query']
     assert torch.equal(content[0], content[1]) and content[0].unique(dim=0).shape[0] == 20
     assert torch.equal(content[0, :, :width], model.tgt_embed.weight)
     assert not content[0, :, width:].any(), 'the indicator of matching queries is 0'

@@ -123,7 +123,7 @@ def test_classes_start_rare_and_boxes_at_their_anchors():
 
 
 def test_random_centres_are_spread_and_fixed():
-    model = small_model('dn_detr_r50_50e.py', awake=False, num_queries=200, random_refpoints_xy=True)
+    model = small_model('dn_detr_r50_50e.py', awake=False, num_queries=200, with_random_refpoints=True)
     centres = model.query_embedding.weight[:, :2].sigmoid()
     torch.testing.assert_close(centres.mean(0), torch.full((2, ), 0.5), atol=0.1, rtol=0)
     assert centres.min() < 0.1 and centres.max() > 0.9
@@ -137,10 +137,10 @@ def test_patterns_multiply_queries_and_train():
     model = small_model('dn_detr_r50_50e.py', num_patterns=3)
     model.train()
     inputs, samples = ragged_batch()
-    queries = model.pre_decoder(torch.zeros(3, 4, 256))
-    assert queries['content'].shape == (3, 60, 256)
+    queries, _ = model.pre_decoder(torch.zeros(3, 4, 256))
+    assert queries['query'].shape == (3, 60, 256)
     torch.testing.assert_close(queries['anchors'][:, :20], queries['anchors'][:, 40:])
-    assert (queries['content'][:, 0] != queries['content'][:, 20]).any()
+    assert (queries['query'][:, 0] != queries['query'][:, 20]).any()
     sum(model.loss(inputs, samples).values()).backward()
     assert model.patterns.weight.grad.any(1).all()
 

@@ -5,7 +5,7 @@ from helpers.batches import ragged_batch, random_samples, wake
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
-from mmdet_setdet.models.denoising import Denoising
+from mmdet_setdet.models.queries import Denoising
 from mmdet_setdet.models.ground_truths import GroundTruths
 
 FAMILIES = [
@@ -75,13 +75,14 @@ def test_groups_are_noised_differently_and_labels_stay_classes():
     assert (groups[:, 1:] != groups[:, :1]).float().mean() > 0.9
 
 
-def test_the_plan_sends_each_query_to_its_object():
+def test_known_matches_pair_each_query_with_its_gt():
     gts = ground_truths((2, 0, 4))
     queries = Denoising(80, 16, num_groups=3, box_noise_scale=0., eps=1e-6)(gts)
-    plan = queries.plan(gts, num_layers=2)
-    assert len(plan.pred) == 2 * 3 * 6 and plan.layer.bincount().tolist() == [18, 18]
-    anchors = queries.anchors.expand(2, -1, -1, -1).flatten(0, 2)[plan.pred].sigmoid()
-    torch.testing.assert_close(anchors, gts.boxes.flatten(0, 1)[plan.gt], atol=1e-5, rtol=1e-5)
+    matches = queries.known_matches(gts, num_layers=2)
+    assert len(matches.pred) == 2 * 3 * 6
+    assert matches.layer.bincount().tolist() == [18, 18]
+    anchors = queries.anchors.expand(2, -1, -1, -1).flatten(0, 2)[matches.pred].sigmoid()
+    torch.testing.assert_close(anchors, gts.boxes.flatten(0, 1)[matches.gt], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', FAMILIES)
@@ -91,10 +92,10 @@ def test_a_group_is_seen_by_itself_only(name):
     gts = GroundTruths.from_samples(samples)
     with torch.no_grad():
         encoder_inputs, memory_inputs = model.eval().pre_transformer(model.extract_feat(inputs), samples)
-        memory = model.forward_encoder(**encoder_inputs)
-        queries = model.train().pre_decoder(memory, gts)
-        assert len(queries.pop('denoising')) == 12
-        mask = queries.pop('self_attn_mask')
+        encoder_outputs = model.forward_encoder(**encoder_inputs)
+        queries, head_inputs = model.train().pre_decoder(**encoder_outputs, gts=gts)
+        assert [len(group) for group in head_inputs['groups']] == [12]
+        memory, mask = queries.pop('memory'), queries.pop('self_attn_mask')
         model.eval()  # dropout would change every query
 
         def changed(where):
@@ -139,11 +140,12 @@ def test_denoising_is_off_at_inference():
     model = dn_model()
     inputs, samples = ragged_batch()
     gts = GroundTruths.from_samples(samples)
-    assert model.train().pre_decoder(torch.zeros(3, 4, 256), gts)['denoising'] is not None
-    model.eval()
-    queries = model.pre_decoder(torch.zeros(3, 4, 256), gts)
-    assert queries['denoising'] is None and queries['self_attn_mask'] is None
-    assert queries['content'].shape == (3, 20, 256)
+    memory = torch.zeros(3, 4, 256)
+    assert len(model.train().pre_decoder(memory, gts)[1]['groups']) == 1
+    queries, head_inputs = model.eval().pre_decoder(memory, gts)
+    assert not head_inputs
+    assert queries['self_attn_mask'] is None
+    assert queries['query'].shape == (3, 20, 256)
     with torch.no_grad():
         assert 'loss_dn' not in model.loss(inputs, samples)
 
@@ -152,7 +154,7 @@ def test_without_denoising_it_is_dab_detr():
     dab, dn = dn_model(denoising=None), dn_model()
     result = dab.load_state_dict(dn.state_dict(), strict=False)
     assert result.unexpected_keys == ['denoising.label_enc.weight'] and not result.missing_keys
-    assert not dab.pre_decoder(torch.zeros(2, 4, 256))['content'].any()
+    assert not dab.matching_queries(2)['query'].any()
     inputs, samples = ragged_batch()
     with torch.no_grad():
         dn.denoising.label_enc.weight[-1] = 0

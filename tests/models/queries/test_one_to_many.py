@@ -120,14 +120,15 @@ def test_the_group_sees_no_other_and_is_seen_by_none(denoising):
     gts = GroundTruths.from_samples(samples)
     with torch.no_grad():
         encoder_inputs, memory_inputs = detr.eval().pre_transformer(detr.extract_feat(inputs), samples)
-        memory = detr.forward_encoder(**encoder_inputs)
-        queries = detr.train().pre_decoder(memory, gts)
-        mask = queries.pop('self_attn_mask')
-        assert queries.pop('one_to_many') is detr.one_to_many
-        queries.pop('denoising')
+        encoder_outputs = detr.forward_encoder(**encoder_inputs)
+        queries, head_inputs = detr.train().pre_decoder(**encoder_outputs, gts=gts)
+        memory, mask = queries.pop('memory'), queries.pop('self_attn_mask')
+        assert [group.name for group in head_inputs['groups']][-1] == 'one_to_many'
         detr.eval()
-        own = range(len(mask) - 30, len(mask))
-        for where in (own[:5], range(own[0] - 20, own[0] - 10)):
+        matching = range(len(mask) - 20, len(mask))
+        own = range(matching[0] - 30, matching[0])
+        others = set(range(len(mask))) - set(own)
+        for where in (own[:5], matching[:10]):
             moved = {key: value.clone() for key, value in queries.items()}
             for value in moved.values():
                 value[:, list(where)] += 0.5
@@ -136,7 +137,7 @@ def test_the_group_sees_no_other_and_is_seen_by_none(denoising):
                 for q in (queries, moved))
             changed = set(((before - after).abs().amax((0, 1, 3)) > 1e-5).nonzero().flatten().tolist())
             # Matching queries are seen by themselves and by those of denoising.
-            assert changed == (set(own) if where[0] in own else set(range(own[0])))
+            assert changed == (set(own) if where[0] in own else others)
 
 
 @pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)

@@ -11,9 +11,9 @@ from .detr_head import DETRHead
 FOCAL_LOSS = dict(type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=1.)
 
 
-@MODELS.register_module()
-class DNDETRHead(DETRHead):
-    """Classes by sigmoid, boxes as a change of the box that each decoder layer starts from.
+@MODELS.register_module(name=['DABDETRHead', 'DNDETRHead'])
+class DABDETRHead(DETRHead):
+    """Classes by sigmoid, boxes as a change of the box that each decoder layer starts from (DAB-DETR, section 4.4).
 
     Args:
         loss_cls (dict): Focal loss by default.
@@ -28,7 +28,7 @@ class DNDETRHead(DETRHead):
         self.fc_reg = MLP(self.embed_dims, self.embed_dims, 4, self.num_reg_fcs + 1)
 
     def init_weights(self) -> None:
-        """As :class:`DETRHead`, and every box starts at its anchor."""
+        """Initialise as :class:`DETRHead`; every box starts at its anchor."""
         super().init_weights()
         nn.init.zeros_(self.fc_reg.layers[-1].weight)
         nn.init.zeros_(self.fc_reg.layers[-1].bias)
@@ -39,5 +39,5 @@ class DNDETRHead(DETRHead):
         return repeat(self.fc_reg)
 
     def regress(self, hidden_states: Tensor) -> Tensor:
-        """Changes of boxes before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
+        """Predict changes of boxes before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
         return self.fc_reg(hidden_states)
