@@ -2,9 +2,11 @@
 
     python tests/run_mmdet_tests.py CHECKOUT [PYTEST_OPTION ...]
 
-CHECKOUT is a checkout of mmdet of the installed version (or near it), of which only the tests are read.
+CHECKOUT is a checkout of mmdet 3, whose tests and configs are used with the mmdet that is installed. Some tests import
+``parameterized``, which pip installs.
 """
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +28,14 @@ def main() -> int:
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         sys.exit(f'error: {arguments.checkout} is not a checkout of mmdet 3: it has no {missing[0]}')
-    command = [sys.executable, '-m', 'pytest', '-c', '/dev/null', '--rootdir', str(arguments.checkout),
-               '-o', f'pythonpath={TESTS}', '-p', 'no:cacheprovider', '-p', 'helpers.mmdet_types', *options, *files]
-    return subprocess.run(list(map(str, command)), cwd=TESTS.parent, check=False).returncode
+    environment = dict(os.environ, PYTHONPATH=f'{TESTS}{os.pathsep}{TESTS.parent}')
+    # Not `python -m pytest`, which would import the checkout's mmdet.
+    pytest = Path(sys.executable).with_name('pytest')
+    command = [
+        str(pytest), '-c', os.devnull, '--rootdir', '.', '-p', 'no:cacheprovider',
+        '-p', 'helpers.mmdet_types', *options, *map(str, files)
+    ]
+    return subprocess.run(command, cwd=arguments.checkout, env=environment, check=False).returncode
 
 
 if __name__ == '__main__':

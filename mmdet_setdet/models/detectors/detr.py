@@ -54,14 +54,18 @@ class DETR(DetectionTransformer):
                  **kwargs) -> None:
         self.group_configs = dict(denoising=denoising, one_to_many=one_to_many, **(query_groups or {}))
         self.num_feature_levels = num_feature_levels
+        self._check_head(bbox_head['type'])
         bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
         super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
 
-    def _init_layers(self) -> None:
-        if not isinstance(self.bbox_head, DETRHead):
-            name = type(self.bbox_head).__name__
+    def _check_head(self, head_type: str | type) -> None:
+        head_class = MODELS.get(head_type) if isinstance(head_type, str) else head_type
+        if head_class is not None and not issubclass(head_class, DETRHead):
+            name = head_class.__name__
             raise InputError(f"model.bbox_head is mmdet's {name}, which this {type(self).__name__} cannot train; set "
                              f"model.bbox_head.type='mmdet_setdet.{name}'")
+
+    def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
         for part, default_type in self.default_types.items():
             config = {'type': default_type, **getattr(self, part)}

@@ -5,8 +5,8 @@ from helpers.batches import ragged_batch, random_samples, wake
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
-from mmdet_setdet.models.queries import Denoising
 from mmdet_setdet.models.ground_truths import GroundTruths
+from mmdet_setdet.models.queries import Denoising
 
 FAMILIES = [
     'dn_detr_r50_50e.py', 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50_50e.py',

@@ -1,0 +1,81 @@
+"""DETR's head: what it logs, and what its losses are divided by."""
+import pytest
+import torch
+from helpers.batches import ragged_batch, wake
+from helpers.configs import small_model_cfg
+from mmdet.registry import MODELS
+
+from mmdet_setdet.models.assignment import Matches
+from mmdet_setdet.models.ground_truths import GroundTruths
+
+TERMS = ('loss_cls', 'loss_bbox', 'loss_iou')
+
+
+def dn_model(**changes):
+    changes = {
+        'denoising.label_noise_scale': 0.,
+        'denoising.box_noise_scale': 0.,
+        'one_to_many': dict(num_queries=30),
+        **changes,
+    }
+    return wake(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes)))
+
+
+def test_every_term_of_every_layer_is_logged_if_asked_for():
+    inputs, samples = ragged_batch()
+    with torch.no_grad():
+        summed = dn_model().loss(inputs, samples)
+        model = dn_model(**{'bbox_head.log_layers': True})
+        torch.manual_seed(0)
+        every = model.loss(inputs, samples)
+    prefixes = ('', 'd0.', 'dn_', 'dn_d0.', 'one_to_many_', 'one_to_many_d0.')
+    assert every.keys() == {prefix + term for prefix in prefixes for term in TERMS}
+    assert summed.keys() == {*TERMS, 'loss_aux', 'loss_dn', 'loss_one_to_many'}
+
+
+def test_logged_terms_add_up_to_the_summed_losses():
+    inputs, samples = ragged_batch()
+    model = dn_model(one_to_many=None)
+    with torch.no_grad():
+        summed = model.loss(inputs, samples)
+        model.bbox_head.log_layers = True
+        every = model.loss(inputs, samples)
+    for term in TERMS:
+        torch.testing.assert_close(every[term], summed[term])
+    torch.testing.assert_close(sum(every[f'd0.{term}'] for term in TERMS), summed['loss_aux'])
+    denoising = [value for name, value in every.items() if name.startswith('dn_')]
+    torch.testing.assert_close(sum(denoising), summed['loss_dn'])
+
+
+@pytest.mark.parametrize('config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid'])
+def test_invalid_queries_have_no_part_in_the_classification_loss(config):
+    head = MODELS.build(small_model_cfg(config)).bbox_head
+    gts = GroundTruths.from_samples(ragged_batch((2, 1, 0))[1])
+    logits = torch.randn(2, 3, 6, head.cls_out_channels)
+    boxes = torch.rand(2, 3, 6, 4)
+    matches = Matches.known(gts.counts, 2, 1, 2, logits.device)  # query g with gt g; G = 2
+    valid = torch.zeros(3, 6, dtype=torch.bool)
+    valid[:, :4] = True
+
+    losses = head.loss_by_layer(logits[:, :, :2], boxes[:, :, :2], gts, matches, gts.total)
+    wide = Matches(matches.pred // 2 * 6 + matches.pred % 2, matches.gt, matches.layer, 2)
+    masked = torch.zeros(3, 6, dtype=torch.bool)
+    masked[:, :2] = True
+    same = head.loss_by_layer(logits, boxes, gts, wide, gts.total, masked)
+    more = head.loss_by_layer(logits, boxes, gts, wide, gts.total, valid)
+    for term in TERMS:
+        torch.testing.assert_close(same[term], losses[term])
+    assert (more['loss_cls'] - losses['loss_cls']).abs().min() > 1e-3
+    torch.testing.assert_close(more['loss_bbox'], losses['loss_bbox'])
+
+
+@pytest.mark.parametrize('config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid'])
+def test_one_process_does_not_care_whether_averages_are_shared(config):
+    losses = []
+    inputs, samples = ragged_batch()
+    for shared in (True, False):
+        torch.manual_seed(0)
+        model = wake(MODELS.build(small_model_cfg(config, **{'bbox_head.sync_cls_avg_factor': shared})))
+        with torch.no_grad():
+            losses.append(model.eval().loss(inputs, samples)['loss_cls'])
+    torch.testing.assert_close(*losses)
