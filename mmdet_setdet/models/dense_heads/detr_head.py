@@ -134,7 +134,10 @@ class DETRHead(BaseModule):
         """Predict boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
         return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
-    def loss(self, gts: GroundTruths, groups: Sequence[GroupQueries] = (), **states: Tensor) -> dict[str, Tensor]:
+    def loss(self,
+             gts: GroundTruths,
+             groups: Sequence[GroupQueries] = (),
+             **states: Tensor) -> dict[str, Tensor]:
         """Compute the losses of a step.
 
         Args:
@@ -168,13 +171,20 @@ class DETRHead(BaseModule):
         others = [values[:-1].sum() for values in losses.values()]
         return dict(last, loss_aux=torch.stack(others).sum())
 
-    def matching_losses(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> dict[str, Tensor]:
+    def matching_losses(self,
+                        logits: Tensor,
+                        boxes: Tensor,
+                        gts: GroundTruths) -> dict[str, Tensor]:
         """Match all layers and images, then compute each loss term per layer, see :meth:`loss_by_layer`."""
         logits = logits.float()
         matches = self.assigner.match(logits, boxes, gts)
         return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
 
-    def group_losses(self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries) -> dict[str, Tensor]:
+    def group_losses(self,
+                     logits: Tensor,
+                     boxes: Tensor,
+                     gts: GroundTruths,
+                     group: GroupQueries) -> dict[str, Tensor]:
         """The same for a query group, matched by its own assigner and divided by the number of its pairs.
 
         The number of pairs is averaged over processes, like the number of gts of the matching part, so that a process
@@ -185,8 +195,13 @@ class DETRHead(BaseModule):
         losses = self.loss_by_layer(logits, boxes, gts, matches, matches.num_pairs, group.valid)
         return {term: group.loss_weight * values for term, values in losses.items()}
 
-    def loss_by_layer(self, logits: Tensor, boxes: Tensor, gts: GroundTruths, matches: Matches,
-                      num_pairs: float | Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+    def loss_by_layer(self,
+                      logits: Tensor,
+                      boxes: Tensor,
+                      gts: GroundTruths,
+                      matches: Matches,
+                      num_pairs: float | Tensor,
+                      valid: Tensor | None = None) -> dict[str, Tensor]:
         """Compute each loss term per layer; queries that are not matched are to predict "no object".
 
         Args:
@@ -201,15 +216,19 @@ class DETRHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, weighted, each (L, ).
         """
-        averaged = mean_over_processes(num_pairs, logits.device)
         labels = torch.full_like(logits[..., 0], self.num_classes, dtype=torch.long).flatten()
         labels[matches.pred] = gts.labels.flatten()[matches.gt]
         labels = labels.view(logits.shape[:3])
+
+        averaged = mean_over_processes(num_pairs, logits.device)
         cls_pairs = averaged if self.sync_cls_avg_factor else num_pairs
         loss_cls = self._classification_loss(logits, labels, cls_pairs, valid)
         return dict(loss_cls=loss_cls, **self._box_losses(boxes, gts, matches, averaged))
 
-    def _classification_loss(self, logits: Tensor, labels: Tensor, num_pairs: float | Tensor,
+    def _classification_loss(self,
+                             logits: Tensor,
+                             labels: Tensor,
+                             num_pairs: float | Tensor,
                              valid: Tensor | None) -> Tensor:
         """The classification loss (L, ) of logits (L, B, Q, .) and labels (L, B, Q), K meaning "no object".
 
@@ -227,10 +246,9 @@ class DETRHead(BaseModule):
         if valid is not None:
             loss = torch.where(valid, loss, 0)
         if use_sigmoid:
-            at_least_one = num_pairs.clamp(min=1) if isinstance(num_pairs, Tensor) else max(num_pairs, 1)
-            return loss.sum((1, 2)) / at_least_one
+            return loss.sum((1, 2)) / torch.as_tensor(num_pairs).clamp(min=1)
 
-        object_weight, no_object_weight = self.loss_cls.class_weight[0], self.loss_cls.class_weight[-1]
+        object_weight, *_, no_object_weight = self.loss_cls.class_weight
         weight = torch.where(labels == self.num_classes, no_object_weight, object_weight)
         if valid is not None:
             weight = torch.where(valid, weight, 0)
@@ -239,12 +257,17 @@ class DETRHead(BaseModule):
             weight = reduce_mean(weight)
         return loss.sum((1, 2)) / weight.clamp(min=torch.finfo(loss.dtype).eps)
 
-    def _box_losses(self, boxes: Tensor, gts: GroundTruths, matches: Matches, num_pairs: Tensor) -> dict[str, Tensor]:
+    def _box_losses(self,
+                    boxes: Tensor,
+                    gts: GroundTruths,
+                    matches: Matches,
+                    num_pairs: Tensor) -> dict[str, Tensor]:
         """``loss_bbox`` and ``loss_iou`` of the matched pairs, each (L, ); boxes are (L, B, Q, 4)."""
         pred = boxes.flatten(0, 2)[matches.pred]
         target = gts.boxes.flatten(0, 1)[matches.gt]
         l1 = self.loss_bbox(pred, target, reduction_override='none').sum(-1)
-        giou = self.loss_iou(bbox_cxcywh_to_xyxy(pred), bbox_cxcywh_to_xyxy(target), reduction_override='none')
+        pred, target = bbox_cxcywh_to_xyxy(pred), bbox_cxcywh_to_xyxy(target)
+        giou = self.loss_iou(pred, target, reduction_override='none')
         return dict(
             loss_bbox=matches.sum_by_layer(l1) / num_pairs,
             loss_iou=matches.sum_by_layer(giou) / num_pairs)

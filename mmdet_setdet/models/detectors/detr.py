@@ -132,7 +132,9 @@ class DETR(DetectionTransformer):
         decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)
         return dict(**decoder_outputs, **head_inputs)
 
-    def pre_transformer(self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
+    def pre_transformer(self,
+                        img_feats: tuple[Tensor],
+                        batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
         """Flatten feature maps to tokens.
 
         Returns:

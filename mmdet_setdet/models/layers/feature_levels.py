@@ -22,34 +22,45 @@ class FeatureLevels:
 
     @classmethod
     def from_maps(cls,
-                  maps: tuple[Tensor],
-                  image_sizes: list[tuple[int, int]] | None = None,
+                  maps: Sequence[Tensor],
+                  image_sizes: Sequence[tuple[int, int]] | None = None,
                   input_size: tuple[int, int] | None = None) -> 'FeatureLevels':
-        """What is padding in feature maps, by nearest-neighbour reduction as in DETR; without a device sync.
+        """Find out what is padding in feature maps, by nearest-neighbour reduction as in DETR; without a device sync.
+
+        For example an image 6 pixels wide in a batch 8 pixels wide, on a map with 4 columns: 0 0 0 0 0 0 1 1 are the
+        columns of pixels, every second one is 0 0 0 1; so one column of the map is padding and the valid ratio is 3/4.
 
         Args:
-            maps (tuple[Tensor]): Feature maps, each (B, C, h, w).
-            image_sizes (list[tuple[int, int]], optional): Height and width of each image without padding. None:
+            maps (Sequence[Tensor]): Feature maps, each (B, C, h, w).
+            image_sizes (Sequence[tuple[int, int]], optional): Height and width of each image without padding. None:
                 nothing is padded.
             input_size (tuple[int, int], optional): Height and width of the padded batch.
         """
-        shapes, device = [tuple(x.shape[-2:]) for x in maps], maps[0].device
+        device = maps[0].device
+        shapes = [tuple(x.shape[-2:]) for x in maps]
         if image_sizes is None or all(tuple(size) == tuple(input_size) for size in image_sizes):
-            return cls(shapes, [None] * len(maps), maps[0].new_ones(len(maps[0]), len(maps), 2, dtype=torch.float))
-        sizes = torch.tensor(image_sizes).to(device, non_blocking=True).unbind(1)
-        outside = [(torch.arange(full, device=device) >= size[:, None])[:, None].float()
-                   for full, size in zip(input_size, sizes)]
+            ratios = torch.ones(len(maps[0]), len(maps), 2, device=device)
+            return cls(shapes, [None] * len(maps), ratios)
+
+        height, width = input_size
+        image_heights, image_widths = torch.tensor(image_sizes).to(device, non_blocking=True).unbind(1)
+        padded_rows = _padded_lines(height, image_heights)
+        padded_columns = _padded_lines(width, image_widths)
         masks, ratios = [], []
-        for shape in shapes:
-            rows, cols = (F.interpolate(lines, size=small)[:, 0] for lines, small in zip(outside, shape))
-            masks.append(rows[:, :, None].bool() | cols[:, None, :].bool())
-            ratios.append(torch.stack([(1 - cols).mean(1), (1 - rows).mean(1)], 1))
+        for map_height, map_width in shapes:
+            rows = F.interpolate(padded_rows, size=map_height)[:, 0]
+            columns = F.interpolate(padded_columns, size=map_width)[:, 0]
+            masks.append(rows[:, :, None].bool() | columns[:, None, :].bool())
+            valid_width, valid_height = 1 - columns.mean(1), 1 - rows.mean(1)
+            ratios.append(torch.stack([valid_width, valid_height], 1))
         return cls(shapes, masks, torch.stack(ratios, 1))
 
     @property
     def padding(self) -> Tensor | None:
         """Tensor | None: True where a token is padding, (B, S); None where no image is padded."""
-        return None if self.masks[0] is None else torch.cat([mask.flatten(1) for mask in self.masks], 1)
+        if self.masks[0] is None:
+            return None
+        return torch.cat([mask.flatten(1) for mask in self.masks], 1)
 
     @staticmethod
     def flatten(maps: Sequence[Tensor]) -> Tensor:
@@ -58,15 +69,24 @@ class FeatureLevels:
         return torch.cat(tokens, 1)
 
     def split(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Something about each token, (B, S, ...), by level."""
+        """Split a tensor of all tokens, (B, S, ...), by level."""
         return tokens.split([height * width for height, width in self.shapes], 1)
 
     def reference_points(self) -> Tensor:
-        """Where the cell of each token lies on every level, (x, y) in [0, 1] of the map with its padding, (B, S, L, 2).
-        """
+        """Where each token's cell lies on every level, (x, y) in [0, 1] of the map with its padding, (B, S, L, 2)."""
+        device = self.valid_ratios.device
         centres = []
         for (height, width), ratios in zip(self.shapes, self.valid_ratios.unbind(1)):
-            x, y = ((torch.arange(size, device=ratios.device) + 0.5) / size for size in (width, height))
-            grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).flatten(0, 1)
+            y = (torch.arange(height, device=device) + 0.5) / height
+            x = (torch.arange(width, device=device) + 0.5) / width
+            y, x = torch.meshgrid(y, x, indexing='ij')
+            grid = torch.stack([x, y], -1).flatten(0, 1)
             centres.append(grid / ratios[:, None])  # in [0, 1] of the image, which is the same on all levels
-        return torch.cat(centres, 1)[:, :, None] * self.valid_ratios[:, None]
+        centres = torch.cat(centres, 1)
+        return centres[:, :, None] * self.valid_ratios[:, None]
+
+
+def _padded_lines(length: int, image_lengths: Tensor) -> Tensor:
+    """1. for each row (or column) of the batch that is padding in an image, (B, 1, length)."""
+    lines = torch.arange(length, device=image_lengths.device)
+    return (lines >= image_lengths[:, None])[:, None].float()
