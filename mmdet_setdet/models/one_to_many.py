@@ -12,7 +12,7 @@ class OneToMany(BaseModule):
         num_queries (int): Queries of the group.
         match_costs (list[dict]): Costs for an assigner that names none: those of the model's matching.
         assigner (dict): Who answers for whom: an assigner with ``match``. By default :class:`SinkhornQueryAssigner`, a
-            transport plan with dynamic k; ``dict(type='mmdet_setdet.HungarianAssigner', units=6)`` repeats the objects,
+            transport plan with dynamic k; ``dict(type='mmdet_setdet.HungarianAssigner', k=6)`` repeats the objects,
             as H-DETR does.
         loss_weight (float): Weight of the group's losses (lambda in H-DETR).
 
