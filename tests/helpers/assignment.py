@@ -27,7 +27,8 @@ def pairs_of(matches, gts=None, *, num_queries, num_images=None, num_gts=None):
     if gts is not None:
         num_images, num_gts = gts.labels.shape
     pairs = {}
-    for pred, gt, layer in zip(matches.pred.tolist(), matches.gt.tolist(), matches.layer.tolist()):
+    rows = torch.stack([matches.pred, matches.gt, matches.layer], 1)
+    for pred, gt, layer in rows.tolist():
         problem, query = divmod(pred, num_queries)
         image, gt = divmod(gt, num_gts)
         assert divmod(problem, num_images) == (layer, image)

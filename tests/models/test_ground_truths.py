@@ -32,7 +32,8 @@ def test_mask_tells_ground_truths_from_padding():
 
 @pytest.mark.parametrize('num_images', [1, 3])
 def test_batches_without_ground_truths(num_images):
-    gts = GroundTruths.from_instances([NONE] * num_images, [dict(img_shape=(100, 100))] * num_images)
+    metas = [dict(img_shape=(100, 100))] * num_images
+    gts = GroundTruths.from_instances([NONE] * num_images, metas)
     assert gts.mask.shape == (num_images, 0)
     assert gts.boxes.shape == (num_images, 0, 4)
     assert gts.total == 0

@@ -60,7 +60,8 @@ class SinkhornQueryAssigner(BatchAssigner):
             return Matches.from_numpy(nothing, nothing, nothing, num_layers, logits.device)
 
         # One problem per layer and image, (L * B, G, Q).
-        costs = self.costs(logits, boxes, gts).transpose(2, 3).flatten(0, 1)
+        costs = self.costs(logits, boxes, gts).transpose(2, 3)
+        costs = costs.flatten(0, 1)
         is_gt = gts.mask.repeat(num_layers, 1)[..., None]
         is_finite = costs.isfinite()
         is_bad = is_gt & ~is_finite

@@ -4,19 +4,30 @@ import torch
 from mmdet_setdet.models.assignment import Matches
 
 
+def known_matches(num_layers):
+    """Of the example in the documentation: two images of 2 and 1 ground truths, two groups."""
+    return Matches.known(
+        counts=[2, 1],
+        num_gts=2,
+        num_groups=2,
+        num_layers=num_layers,
+        device='cpu')
+
+
 def test_the_example_of_known_matches():
-    matches = Matches.known(counts=[2, 1], num_gts=2, num_groups=2, num_layers=1, device='cpu')
+    matches = known_matches(num_layers=1)
     assert matches.pred.tolist() == [0, 1, 4, 2, 3, 6]
     assert matches.gt.tolist() == [0, 1, 2, 0, 1, 2]
     assert matches.layer.tolist() == [0] * 6
 
 
 def test_known_matches_repeat_in_each_layer():
-    one = Matches.known([2, 1], num_gts=2, num_groups=2, num_layers=1, device='cpu')
-    three = Matches.known([2, 1], num_gts=2, num_groups=2, num_layers=3, device='cpu')
-    for layer, (pred, gt) in enumerate(zip(three.pred.view(3, -1), three.gt.view(3, -1))):
-        assert torch.equal(pred, one.pred + 8 * layer)
-        assert torch.equal(gt, one.gt)
+    one = known_matches(num_layers=1)
+    three = known_matches(num_layers=3)
+    for layer in range(3):
+        of_layer = three.layer == layer
+        assert torch.equal(three.pred[of_layer], one.pred + 8 * layer)
+        assert torch.equal(three.gt[of_layer], one.gt)
     assert three.layer.tolist() == [0] * 6 + [1] * 6 + [2] * 6
     assert three.num_pairs.tolist() == [6, 6, 6]
 

@@ -98,8 +98,9 @@ class TestSteps:
     def test_supply_meets_demand_and_costs_are_finite(self):
         [problem] = OTAAssigner().build_problems(*inputs_of(scene([5, 0, 9], **SMALL)))
         num_preds = 420
-        torch.testing.assert_close(problem.supply.sum(1), torch.full((2, ), float(num_preds)))
-        torch.testing.assert_close(problem.demand.sum(1), torch.full((2, ), float(num_preds)))
+        total = torch.full((2, ), float(num_preds))
+        torch.testing.assert_close(problem.supply.sum(1), total)
+        torch.testing.assert_close(problem.demand.sum(1), total)
         assert problem.costs.isfinite().all()
         is_padded = problem.candidates == num_preds
         assert is_padded.any()
@@ -114,8 +115,11 @@ class TestSteps:
         assert wide.candidates.shape[1] == len(batch.priors) > narrow.candidates.shape[1]
 
     def test_example_of_padded_candidates(self):
-        is_candidate = torch.tensor([[1, 0, 0, 1, 1], [0, 1, 0, 0, 0]]).bool()
-        assert pad_candidates(is_candidate, width=3).tolist() == [[0, 3, 4], [1, 5, 5]]
+        is_candidate = torch.tensor([
+            [1, 0, 0, 1, 1],
+            [0, 1, 0, 0, 0]]).bool()
+        candidates = pad_candidates(is_candidate, width=3)
+        assert candidates.tolist() == [[0, 3, 4], [1, 5, 5]]
 
     def test_images_without_candidates_are_in_no_group(self):
         is_candidate = torch.tensor([[0, 0], [0, 1]]).bool()
@@ -124,8 +128,13 @@ class TestSteps:
         assert candidates.tolist() == [[1]]
 
 
-@pytest.mark.parametrize('options', [{}, dict(solver='topk'), dict(k=4), dict(nearest=3), dict(center_radius=None)],
-                         ids=str)
+@pytest.mark.parametrize('options', [
+    dict(),
+    dict(solver='topk'),
+    dict(k=4),
+    dict(nearest=3),
+    dict(center_radius=None),
+], ids=str)
 def test_a_batch_equals_its_images(options):
     batch = scene([5, 0, 9], **SMALL)
     batch.objects[2].bboxes[4] = BETWEEN_POINTS
@@ -166,9 +175,10 @@ class TestDefinition:
         is_class = F.one_hot(result.labels[0, assigned], 6).bool()
         prob_right = torch.where(is_class, prob, 1 - prob)
         alpha = torch.where(is_class, 0.3, 0.7)
-        focal = (alpha * (1 - prob_right)**1.5 * -prob_right.log()).sum(1)
+        focal = -alpha * (1 - prob_right)**1.5 * prob_right.log()
         iou_loss = -result.overlaps[0, assigned].log()
-        torch.testing.assert_close(result.costs[0, assigned], focal + 2 * iou_loss, atol=1e-4, rtol=1e-4)
+        expected = focal.sum(1) + 2 * iou_loss
+        torch.testing.assert_close(result.costs[0, assigned], expected, atol=1e-4, rtol=1e-4)
 
     def test_score_forms_differ_in_form_only(self):
         batch = scene([5, 3], **SMALL)
@@ -202,7 +212,8 @@ class TestDefinition:
         is_taken = exact[:-1, :-1].sum(0) > 0.5
         # All candidates pay the background, those that a ground truth gets pay for it, too.
         total = result.costs[0].sum() + background.sum()
-        optimum = (exact * problem.costs[0]).sum() + background[is_taken].sum()
+        optimum = (exact * problem.costs[0]).sum()
+        optimum += background[is_taken].sum()
         assert total.item() == pytest.approx(optimum.item(), rel=0.01)
 
     def test_k_is_estimated_from_the_predictions_that_are_near(self):
@@ -278,8 +289,11 @@ class TestLimits:
         assert result.gt_inds[1].any()
 
     def test_no_predictions(self):
-        pred = InstanceData(scores=torch.zeros(0, 6), bboxes=torch.zeros(0, 4), priors=torch.zeros(0, 4))
-        gt = InstanceData(bboxes=torch.tensor([[0., 0, 9, 9]]), labels=torch.tensor([0]))
+        pred = InstanceData(
+            scores=torch.zeros(0, 6),
+            bboxes=torch.zeros(0, 4),
+            priors=torch.zeros(0, 4))
+        [gt] = scene([1], **SMALL).objects
         result = OTAAssigner().assign(pred, gt)
         assert len(result.gt_inds) == 0
 

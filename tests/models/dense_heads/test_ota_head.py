@@ -73,13 +73,18 @@ def grid_priors():
         x = torch.arange(width) * stride + stride / 2
         y = torch.arange(height) * stride + stride / 2
         x, y = torch.meshgrid(x, y, indexing='xy')
-        priors.append(torch.stack([x, y, torch.full_like(x, stride), torch.full_like(x, stride)], -1).view(-1, 4))
+        strides = torch.full_like(x, stride)
+        level = torch.stack([x, y, strides, strides], -1)
+        priors.append(level.view(-1, 4))
     return torch.cat(priors)
 
 
 def decode_boxes(distances, priors):
-    reach = flatten(distances) * priors[:, 2:3]
-    return torch.cat([priors[:, :2] - reach[..., :2], priors[:, :2] + reach[..., 2:]], -1)
+    points, strides = priors.split(2, 1)
+    left_top, right_bottom = flatten(distances).split(2, 2)
+    low = points - left_top * strides
+    high = points + right_bottom * strides
+    return torch.cat([low, high], -1)
 
 
 class TestLosses:
