@@ -8,39 +8,38 @@ than k an object gets (`stray`), and the time of the solver (`ms`, CPU time).
 """
 import argparse
 import time
-from unittest import mock
 
 from torch import Tensor
 
 from mmdet_setdet.benchmark.ota_scenes import scene
-from mmdet_setdet.models.assignment import OTAAssigner, exact_transport, ota, sinkhorn
-from mmdet_setdet.models.assignment.optimal_transport import decode
+from mmdet_setdet.models.assignment import OTAAssigner, TransportProblem, exact_transport
+from mmdet_setdet.models.ground_truths import GroundTruths
 
 
-def problems(images: int, objects: int, size: tuple[int, int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Costs (1, S, D), supply (1, S) and demand (1, D) of the images, as the assigner makes them."""
-    found = []
-    with mock.patch.object(ota, 'sinkhorn', lambda *args: found.append(args[:3]) or sinkhorn(*args)):
-        for seed in range(images):
-            image = scene([objects], size, seed=seed)
-            OTAAssigner().assign_batch(image.logits, image.bboxes, image.priors, image.objects)
-    return found
+def build_problems(images: int, objects: int, size: tuple[int, int]) -> list[TransportProblem]:
+    """Return the transport problem of each image, as the assigner builds it."""
+    problems = []
+    for seed in range(images):
+        image = scene([objects], size, seed=seed)
+        gts = GroundTruths.from_instances(image.objects)
+        problems += OTAAssigner().build_problems(image.logits, image.bboxes, image.priors, gts)
+    return problems
 
 
-def measure(problem: tuple[Tensor, Tensor, Tensor], exact: Tensor, eps: float, iterations: int) -> list[float]:
-    """What a row of the table says, for one problem."""
-    costs, supply, demand = problem
+def measure(problem: TransportProblem, exact: Tensor, eps: float, iterations: int) -> list[float]:
+    """Return the five columns of the table for one problem, whose exact plan is known."""
+    assigner = OTAAssigner(eps=eps, iterations=iterations)
     start = time.process_time()
-    found = sinkhorn(*problem, eps, iterations)
+    transport = assigner.solve(problem)
     milliseconds = (time.process_time() - start) * 1e3
-    # The last column is all predictions that no object may take.
-    labels = decode(found.plan / demand.clamp(min=1)[:, None])[0, :-1]
-    optimum = (exact * costs[0]).sum()
-    gap = (found.plan[0] * costs[0]).sum() / optimum - 1
-    got = labels.bincount(minlength=len(exact))[:-1]
-    stray = (got - supply[0, :-1]).abs().mean()
-    return [100 * gap.item(), found.error.item(), (labels != exact[:, :-1].argmax(0)).sum().item(), stray.item(),
-            milliseconds]
+    labels = assigner.suppliers(problem, transport)[0]
+    optimum = (exact * problem.costs[0]).sum()
+    gap = (transport.plan[0] * problem.costs[0]).sum() / optimum - 1
+    counts = labels.bincount(minlength=len(exact))[:-1]
+    stray = (counts - problem.supply[0, :-1]).abs().mean()
+    # The last column is all predictions that are not candidates.
+    differing = (labels != exact[:, :-1].argmax(0)).sum()
+    return [100 * gap.item(), transport.error.item(), differing.item(), stray.item(), milliseconds]
 
 
 def main(argv=None) -> list[list[float]]:
@@ -52,9 +51,10 @@ def main(argv=None) -> list[list[float]]:
     parser.add_argument('--eps', type=float, nargs='+', default=[1., 0.1, 0.01], help='weights of the entropy')
     parser.add_argument('--iterations', type=int, nargs='+', default=[10, 50, 500, 20000], help='at most so many')
     args = parser.parse_args(argv)
-    solved = [(problem, exact_transport(*(part[0] for part in problem)))
-              for problem in problems(args.images, args.objects, args.size)]
-    columns = sum(problem[0].shape[2] for problem, _ in solved) / len(solved)
+    problems = build_problems(args.images, args.objects, args.size)
+    solved = [(problem, exact_transport(problem.costs[0], problem.supply[0], problem.demand[0]))
+              for problem in problems]
+    columns = sum(problem.costs.shape[2] for problem in problems) / len(problems)
     print(f'{args.images} images, {args.objects} objects, {columns:.0f} columns on average')
     print(f'{"eps":>6} {"iterations":>10} {"gap %":>8} {"error":>8} {"labels":>7} {"stray":>6} {"ms":>8}')
     rows = []

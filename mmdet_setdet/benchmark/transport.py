@@ -4,15 +4,14 @@ Scenes are those of :mod:`ota_scenes`, five levels, with predictions that have h
 """
 from collections.abc import Iterator
 from dataclasses import replace
-from unittest import mock
 
 import torch
 from mmdet.models.task_modules.assigners import SimOTAAssigner
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..models.assignment import OTAAssigner, ota, sinkhorn
-from ..models.assignment.optimal_transport import decode
+from ..models.assignment import OTAAssigner, decode_plan
+from ..models.ground_truths import GroundTruths
 from .authors_ota import AuthorsOTA, checkout
 from .options import DTYPES, Options
 from .ota_scenes import STRIDES, Scene, scene
@@ -67,22 +66,21 @@ def _solver_case(image: Scene, name: str) -> Iterator[Case]:
     """The two solvers on the problems that the two assignments make of one image; their costs are not timed."""
     if not checkout():
         return
-    authors, problems = AuthorsOTA(image.logits.shape[-1], STRIDES), []
+    authors = AuthorsOTA(image.logits.shape[-1], STRIDES)
     authors.targets_of_scene(image, [0])
     [(supply, demand, costs, _)] = authors.problems
-    with mock.patch.object(ota, 'sinkhorn', lambda *args: problems.append(args) or sinkhorn(*args)):
-        OTAAssigner().assign_batch(image.logits, image.bboxes, image.priors, image.objects)
-    columns = OTAAssigner().center_prior(image.priors, image.objects[0].bboxes[None])[0].any(0)
+    assigner = OTAAssigner()
+    gts = GroundTruths.from_instances(image.objects)
+    [problem] = assigner.build_problems(image.logits, image.bboxes, image.priors, gts)
 
     def our_suppliers() -> Tensor:
         suppliers = torch.full_like(demand, len(image.objects[0]), dtype=torch.long)
-        units = problems[0][2].clamp(min=1)[:, None]
-        suppliers[columns] = decode(sinkhorn(*problems[0]).plan / units)[0, :-1]
+        suppliers[problem.candidates[0]] = assigner.suppliers(problem, assigner.solve(problem))[0]
         return suppliers
 
-    ours = Contender('ours', lambda: sinkhorn(*problems[0]), our_suppliers)
+    ours = Contender('ours', lambda: assigner.solve(problem), our_suppliers)
     theirs = Contender("authors'", lambda: authors.solve(supply, demand, costs),
-                       lambda: decode(authors.solve(supply, demand, costs)[None]))
+                       lambda: decode_plan(authors.solve(supply, demand, costs)[None]))
     yield Case(f'solve, {name}', ours, [theirs], differing)
 
 
@@ -91,7 +89,8 @@ def _ours(images: Scene) -> Contender:
     assigner, bboxes = OTAAssigner(), images.bboxes
 
     def run():
-        return assigner.assign_batch(images.logits, bboxes, images.priors, images.objects)
+        gts = GroundTruths.from_instances(images.objects)
+        return assigner.assign_batch(images.logits, bboxes, images.priors, gts)
 
     return Contender('ours', run, lambda: run().labels)
 

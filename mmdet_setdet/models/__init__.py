@@ -14,4 +14,4 @@ from .classifiers import *  # noqa: F401,F403
 from .dense_heads import *  # noqa: F401,F403
 from .detectors import *  # noqa: F401,F403
 from .queries import *  # noqa: F401,F403
-from .test_time import ScaleRangeTTA, soft_vote  # noqa: F401
+from .test_time_augs import *  # noqa: F401,F403

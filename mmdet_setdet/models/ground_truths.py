@@ -1,52 +1,81 @@
-"""The objects of a batch as two padded tensors, made once a step and read by denoising, assignment and losses."""
+"""The ground truths of a batch as padded tensors, made once per step."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_xyxy_to_cxcywh, get_box_tensor
+from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GroundTruths:
-    """What a batch of B images shows, padded to its largest number of objects G.
+    """The ground truths of B images, padded to the largest number G per image.
+
+    The same boxes are available in two units. Dense detectors read :attr:`bboxes`, in pixels and named as in mmdet's
+    ``gt_instances``. DETRs read :attr:`boxes`, normalised to [0, 1].
+
+    Two images with 2 and 1 ground truths, so G = 2::
+
+        counts  [2, 1]     labels  [[7, 3],      mask  [[True,  True],
+                                    [5, 0]]             [True, False]]
 
     Attributes:
         labels (Tensor): Classes, long, (B, G); 0 where padded.
-        boxes (Tensor): Boxes (cx, cy, w, h) in [0, 1] of the image without its padding, float32, (B, G, 4); 0 where
-            padded.
-        counts (list[int]): Objects of each image, known to the host without asking the device.
-        metas (list[dict]): The images' meta information, to name an image in a message.
+        bboxes (Tensor): Boxes (x1, y1, x2, y2) in pixels of the images as the detector sees them, float32, (B, G, 4);
+            0 where padded.
+        counts (list[int]): Number of ground truths per image, known on the host without a device sync.
+        metas (list[dict]): Meta information per image. Messages read ``img_path``, :attr:`boxes` reads ``img_shape``.
     """
     labels: Tensor
-    boxes: Tensor
+    bboxes: Tensor
     counts: list[int]
     metas: list[dict]
 
     @property
     def total(self) -> int:
-        """int: Objects in the whole batch."""
+        """int: Number of ground truths in the whole batch."""
         return sum(self.counts)
 
     @cached_property
     def mask(self) -> Tensor:
-        """Tensor: False where padded, (B, G)."""
-        counts = torch.tensor(self.counts).to(self.labels.device, non_blocking=True)
-        return torch.arange(self.labels.shape[1], device=self.labels.device) < counts[:, None]
+        """Tensor: True for ground truths, False for padding, bool, (B, G). Made without a device sync."""
+        counts = torch.tensor(self.counts)
+        mask = torch.arange(self.labels.shape[1]) < counts[:, None]
+        return mask.to(self.labels.device, non_blocking=True)
+
+    @cached_property
+    def boxes(self) -> Tensor:
+        """Tensor: Boxes (cx, cy, w, h) in [0, 1] of the image without its padding, float32, (B, G, 4)."""
+        heights_widths = [meta['img_shape'][:2] for meta in self.metas]
+        heights_widths = torch.tensor(heights_widths)
+        scale = heights_widths.flip(1).repeat(1, 2).to(self.bboxes.device, non_blocking=True)
+        return bbox_xyxy_to_cxcywh(self.bboxes / scale[:, None])
 
     @classmethod
     def from_samples(cls, batch_data_samples: SampleList) -> 'GroundTruths':
-        """Reads ``gt_instances`` (``bboxes`` in pixels, x1 y1 x2 y2, and ``labels``) of mmdet's data samples."""
+        """Pad the ``gt_instances`` of mmdet's data samples."""
         instances = [sample.gt_instances for sample in batch_data_samples]
         metas = [sample.metainfo for sample in batch_data_samples]
-        labels = pad_sequence([gt.labels for gt in instances], batch_first=True)
-        boxes = pad_sequence([get_box_tensor(gt.bboxes).float() for gt in instances], batch_first=True)
-        height_width = [meta['img_shape'][:2] for meta in metas]
-        scale = torch.tensor([[w, h, w, h] for h, w in height_width]).to(boxes.device, non_blocking=True)
+        return cls.from_instances(instances, metas)
+
+    @classmethod
+    def from_instances(cls,
+                       instances: Sequence[InstanceData],
+                       metas: list[dict] | None = None) -> 'GroundTruths':
+        """Pad the ground truths of the images.
+
+        Args:
+            instances (Sequence[InstanceData]): ``bboxes`` (x1, y1, x2, y2) in pixels and ``labels`` per image.
+            metas (list[dict], optional): Meta information per image. Without it :attr:`boxes` is not available.
+        """
+        labels = [gt.labels for gt in instances]
+        bboxes = [get_box_tensor(gt.bboxes).float() for gt in instances]
         return cls(
-            labels=labels,
-            boxes=bbox_xyxy_to_cxcywh(boxes / scale[:, None]),
+            labels=pad_sequence(labels, batch_first=True),
+            bboxes=pad_sequence(bboxes, batch_first=True),
             counts=[len(gt) for gt in instances],
-            metas=metas)
+            metas=metas or [{} for _ in instances])

@@ -1,136 +1,153 @@
-"""Hungarian matching: the exact transport plan when every object supplies one unit (DETR, equation 1)."""
+"""Hungarian matching of predictions and ground truths (DETR, equation 1).
+
+It is the exact transport plan of :mod:`optimal_transport` in which every ground truth supplies one unit.
+"""
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.models.task_modules.assigners import HungarianAssigner as MMDetHungarianAssigner
-from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ...errors import InputError
 from ...registry import TASK_UTILS
 from ..ground_truths import GroundTruths
-from .costs import pairwise_costs
+from .base import BatchAssigner, require_at_least_one
 from .matches import Matches
+from .non_finite_costs import image_name
 
 
 @TASK_UTILS.register_module()
-class HungarianAssigner(MMDetHungarianAssigner):
-    """Matches predictions and objects one to one at the lowest total cost.
+class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
+    """Match each ground truth with k predictions, each prediction with at most one, at the lowest total cost.
 
-    :meth:`assign` is mmdet's interface for one image, so the class takes the place of mmdet's assigner in any config.
-    :meth:`assign_batch` solves all decoder layers and images of a step after a single copy from the device.
-
-    A cost that is NaN or infinite means *never match*: the pair is left out of the plan, and the first time a warning
-    says where it came from.
+    :meth:`assign` is mmdet's interface for a single image, so this class can replace mmdet's assigner in any config.
+    :meth:`match` solves all decoder layers and images of a step after a single copy from the device.
 
     Args:
-        match_costs (list[dict] | dict): mmdet's match costs, e.g. ``dict(type='FocalLossCost', weight=2.)``.
-        units (int): Predictions that each object is matched with: more than one repeat the objects, as H-DETR does
-            (arXiv 2207.13080, K). :meth:`assign` knows one only, since its result names one object a prediction.
+        match_costs (dict | list[dict]): mmdet's match costs, e.g. ``dict(type='FocalLossCost', weight=2.)``.
+        k (int): Predictions per ground truth. With more than one every ground truth is repeated k times, as in H-DETR
+            (arXiv 2207.13080, K in section 3). :meth:`assign` supports k=1 only.
 
     Raises:
-        ValueError: ``units`` is below 1.
+        InputError: ``k`` is below 1.
     """
 
-    def __init__(self, match_costs, units: int = 1) -> None:
+    def __init__(self, match_costs: dict | list[dict], k: int = 1) -> None:
         super().__init__(match_costs)
-        if units < 1:
-            raise ValueError(f'HungarianAssigner: units={units} must be 1 or more')
-        self.units = units
-        self._warned = False
+        require_at_least_one(self, k=k)
+        self.k = k
 
     def match(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Matches:
-        """One plan for logits (L, B, Q, K) and boxes (cx, cy, w, h) in [0, 1], (L, B, Q, 4), of a whole step."""
-        return self.assign_batch(self.costs(logits, boxes, gts), gts.counts, gts.metas)
+        costs = self.costs(logits, boxes, gts)
+        return self.assign_batch(costs, gts.counts, gts.metas)
 
-    def costs(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Tensor:
-        """Costs (L, B, Q, G) of logits (L, B, Q, K) and boxes (L, B, Q, 4), see :func:`pairwise_costs`."""
-        return pairwise_costs(self.match_costs, logits, boxes, gts)
-
-    def assign_batch(self, costs: Tensor, num_gts: Sequence[int], metas: list[dict] | None = None) -> Matches:
-        """One plan for a whole step.
+    def assign_batch(self,
+                     costs: Tensor,
+                     counts: Sequence[int],
+                     metas: list[dict] | None = None) -> Matches:
+        """Solve the L * B matching problems of a step.
 
         Args:
-            costs (Tensor): Costs, (L, B, Q, G) with G at least the largest of ``num_gts``.
-            num_gts (Sequence[int]): Objects of each image; columns from there on are padding.
-            metas (list[dict], optional): Meta information of the images, to name them in messages.
+            costs (Tensor): Costs, (L, B, Q, G).
+            counts (Sequence[int]): Number of ground truths per image; the columns after them are padding.
+            metas (list[dict], optional): Meta information per image, to name images in messages.
 
         Returns:
-            Matches: ``min(Q, units * num_gts[b])`` pairs for image b in each layer, fewer where costs are not finite.
+            Matches: ``min(Q, k * counts[b])`` pairs for image b in each layer, fewer if costs are not finite.
 
         Raises:
-            FloatingPointError: No cost of an image is finite.
+            FloatingPointError: No cost of an image with ground truths is finite.
         """
-        layers, images, queries, width = costs.shape
-        # An object a row, or scipy would transpose every problem. This is the step's one copy to the host.
+        num_layers, num_images, num_queries, num_gts = costs.shape
+        # One row per ground truth: scipy would transpose every problem. This is the step's only copy to the host.
         table = costs.transpose(2, 3).contiguous().cpu().numpy()
-        problems, pred, gt = np.divmod(np.arange(layers * images), images), [], []
-        for layer, image in zip(*problems):
-            rows, cols = self._solve(table[layer, image, :num_gts[image]], f'decoder layer {layer}',
-                                     metas[image] if metas else None, self.units)
-            pred.append(cols + (layer * images + image) * queries)
-            gt.append(rows + image * width)
-        layer = np.repeat(problems[0], [len(pairs) for pairs in pred])
-        return Matches.from_numpy(np.concatenate(pred), np.concatenate(gt), layer, layers, costs.device)
+        preds, gts, layers = [], [], []
+        for layer, image in np.ndindex(num_layers, num_images):
+            cost = table[layer, image, :counts[image]]
+            gt, query = self._solve(cost, image_name(metas, image), f'decoder layer {layer}')
+            problem = layer * num_images + image
+            preds.append(problem * num_queries + query)
+            gts.append(image * num_gts + gt)
+            layers.append(np.full_like(gt, layer))
+        return Matches.from_numpy(
+            pred=np.concatenate(preds),
+            gt=np.concatenate(gts),
+            layer=np.concatenate(layers),
+            num_layers=num_layers,
+            device=costs.device)
 
     def assign(self,
                pred_instances: InstanceData,
                gt_instances: InstanceData,
                img_meta: dict | None = None,
                **kwargs) -> AssignResult:
-        """mmdet's interface: one image, one decoder layer.
+        """Match the predictions of one image and one decoder layer (mmdet's interface).
 
         Args:
-            pred_instances (InstanceData): Predictions with what the match costs read: ``scores`` before softmax or
-                sigmoid (Q, K), ``bboxes`` in pixels (Q, 4), or ``masks``.
-            gt_instances (InstanceData): Objects with ``labels`` (G, ) and ``bboxes`` or ``masks``.
-            img_meta (dict, optional): Meta information; ``img_shape`` is read by the box costs.
+            pred_instances (InstanceData): The fields that the match costs read: ``scores`` before softmax or sigmoid
+                (Q, K), ``bboxes`` in pixels (Q, 4), or ``masks``.
+            gt_instances (InstanceData): ``labels`` (G, ) and ``bboxes`` or ``masks``.
+            img_meta (dict, optional): Meta information; the box costs read ``img_shape``.
+            **kwargs: Ignored.
 
         Returns:
-            AssignResult: ``gt_inds`` is 0 for background, else the object's index plus one; ``labels`` is -1 for
-            background.
+            AssignResult: ``gt_inds`` is 0 for background, else the index of the ground truth plus one; ``labels`` is
+            -1 for background.
 
         Raises:
+            InputError: ``k`` is more than 1.
             FloatingPointError: No cost of the image is finite.
         """
+        if self.k > 1:
+            raise InputError(
+                f'HungarianAssigner: k={self.k} works for the one_to_many group of a detector of this package, which '
+                "calls match; mmdet's heads call assign, which matches each ground truth once: set k=1")
         gt_inds = gt_instances.labels.new_zeros(len(pred_instances))
         labels = torch.full_like(gt_inds, -1)
         if len(gt_instances) and len(pred_instances):
-            inputs = dict(pred_instances=pred_instances, gt_instances=gt_instances, img_meta=img_meta)
-            costs = torch.stack([cost(**inputs) for cost in self.match_costs]).sum(0)
-            rows, cols = self._solve(costs.detach().t().float().cpu().numpy(), 'the predictions', img_meta)
-            matched = torch.from_numpy(np.stack([rows, cols])).to(gt_inds.device)
-            gt_inds[matched[1]] = matched[0] + 1
-            labels[matched[1]] = gt_instances.labels[matched[0]]
+            costs = [
+                cost(pred_instances=pred_instances, gt_instances=gt_instances, img_meta=img_meta)
+                for cost in self.match_costs
+            ]
+            total = torch.stack(costs).sum(0)
+            table = total.detach().t().float().cpu().numpy()
+            name = (img_meta or {}).get('img_path', 'the image')
+            matched = self._solve(table, name, 'the predictions')
+            gt, pred = torch.from_numpy(np.stack(matched)).to(gt_inds.device)
+            gt_inds[pred] = gt + 1
+            labels[pred] = gt_instances.labels[gt]
         return AssignResult(num_gts=len(gt_instances), gt_inds=gt_inds, max_overlaps=None, labels=labels)
 
-    def _solve(self, cost: np.ndarray, origin: str, meta: dict | None, units: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Solves one (G, Q) problem: indices of matched objects, each ``units`` times, and of their predictions."""
-        finite = np.isfinite(cost)
-        if not finite.all():
-            self._warn(cost, finite, origin, meta)
-            # Dearer than any set of finite pairs: as few as possible of these pairs are used, and none is kept.
-            low, high = cost[finite].min(), cost[finite].max()
-            forbidden = float(high) + (float(high) - float(low) + 1) * min(len(cost) * units, cost.shape[1])
-            cost = np.where(finite, cost.astype(np.float64), forbidden)
-        rows, cols = linear_sum_assignment(cost if units == 1 else cost.repeat(units, axis=0))
-        rows = rows // units
-        kept = finite[rows, cols]
-        return rows[kept], cols[kept]
+    def _solve(self,
+               cost: np.ndarray,
+               image: str,
+               predictions: str) -> tuple[np.ndarray, np.ndarray]:
+        """Solve the problem of one image.
 
-    def _warn(self, cost: np.ndarray, finite: np.ndarray, origin: str, meta: dict | None) -> None:
-        """Warns of costs that are not finite, once; raises if there is no other."""
-        image = (meta or {}).get('img_path', 'an image of the batch')
-        objects, preds = np.nonzero(~finite)
-        if not finite.any():
-            raise FloatingPointError(
-                f'{image}: no matching cost between its {len(cost)} objects and {origin} is finite, from prediction '
-                f'{preds[0]} on: the model has diverged (lower the learning rate) or the boxes of the image are NaN')
-        if not self._warned:
-            self._warned = True
-            MMLogger.get_current_instance().warning(
-                f'{image}: {len(preds)} of {cost.size} matching costs of {origin} are not finite, the first between '
-                f'object {objects[0]} and prediction {preds[0]}; such pairs are never matched. Said once.')
+        Args:
+            cost (np.ndarray): (G, Q), without padding.
+            image (str): Name of the image, for messages.
+            predictions (str): Which predictions these are, for messages.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray]: Indices of the matched ground truths, each up to k times, and of their
+            predictions, both (P, ).
+        """
+        is_finite = np.isfinite(cost)
+        if not is_finite.all():
+            bad_pairs = np.argwhere(~is_finite)
+            self.non_finite_costs.report(image, predictions, bad_pairs, cost.size)
+            # One such pair costs more than any set of finite pairs: as few as possible are chosen, and dropped below.
+            low = float(cost[is_finite].min())
+            high = float(cost[is_finite].max())
+            num_pairs = min(len(cost) * self.k, cost.shape[1])
+            forbidding = high + (high - low + 1) * num_pairs
+            cost = np.where(is_finite, cost.astype(np.float64), forbidding)
+        row, pred = linear_sum_assignment(cost.repeat(self.k, axis=0))
+        gt = row // self.k
+        is_kept = is_finite[gt, pred]
+        return gt[is_kept], pred[is_kept]

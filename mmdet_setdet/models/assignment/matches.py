@@ -1,4 +1,4 @@
-"""A transport plan in which each prediction takes one object at most: who answers for whom."""
+"""Which prediction is assigned to which ground truth, for all decoder layers and images."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +8,13 @@ from torch import Tensor
 
 @dataclass
 class Matches:
-    """Pairs of predictions and objects over L decoder layers and B images, as indices on the device.
+    """P pairs of a prediction and a ground truth over L decoder layers and B images, as indices on the device.
+
+    A prediction is in one pair at most, a ground truth may be in several.
 
     Attributes:
-        pred (Tensor): Index into predictions flattened from (L, B, Q), long, (P, ).
-        gt (Tensor): Index into ground truths flattened from (B, G), long, (P, ).
+        pred (Tensor): Index into the predictions flattened from (L, B, Q), long, (P, ).
+        gt (Tensor): Index into the ground truths flattened from (B, G), long, (P, ).
         layer (Tensor): The decoder layer of each pair, long, (P, ).
         num_layers (int): L.
     """
@@ -22,36 +24,71 @@ class Matches:
     num_layers: int
 
     @classmethod
-    def from_numpy(cls, pred: np.ndarray, gt: np.ndarray, layer: np.ndarray, num_layers: int,
+    def from_numpy(cls,
+                   pred: np.ndarray,
+                   gt: np.ndarray,
+                   layer: np.ndarray,
+                   num_layers: int,
                    device: torch.device) -> 'Matches':
-        """Sends the pairs to the device in one copy."""
-        indices = torch.from_numpy(np.stack([pred, gt, layer])).to(device, non_blocking=True)
+        """Send the pairs to the device in one copy."""
+        indices = torch.from_numpy(np.stack([pred, gt, layer]))
+        indices = indices.to(device, non_blocking=True)
         return cls(*indices, num_layers=num_layers)
 
     @classmethod
-    def known(cls, counts: list[int], num_gts: int, num_groups: int, num_layers: int,
-                 device: torch.device) -> 'Matches':
-        """The plan known beforehand: query g of each of ``num_groups`` groups answers for object g of its image.
+    def known(cls,
+              counts: list[int],
+              num_gts: int,
+              num_groups: int,
+              num_layers: int,
+              device: torch.device) -> 'Matches':
+        """Return the matches of denoising queries: query g of every group belongs to ground truth g of its image.
+
+        Example: two images with 2 and 1 ground truths (``counts=[2, 1]``), so G is 2; two groups, so each image has
+        4 queries; one decoder layer. The numbers are the flat indices that a :class:`Matches` holds::
+
+                              image 0                  image 1
+                         group 0   group 1        group 0   group 1
+            query        0    1    2    3         4    5    6    7
+            ground       0    1    0    1         2    -    2    -       (ground truth 3 is padding)
+            truth
+
+            pred  [0, 1, 4, 2, 3, 6]
+            gt    [0, 1, 2, 0, 1, 2]
+
+        The pairs are ordered by layer, then by group, then by image. The second layer would add the same pairs with
+        8 more in ``pred``.
 
         Args:
-            counts (list[int]): Objects of each of the B images.
-            num_gts (int): G, the number that they are padded to; an image has ``num_groups * G`` queries.
-            num_groups (int): Groups of queries.
-            num_layers (int): Decoder layers.
-            device (torch.device): Where the plan is wanted.
+            counts (list[int]): Number of ground truths per image, (B, ).
+            num_gts (int): G, the number to which they are padded. An image has ``num_groups * G`` queries.
+            num_groups (int): Number of query groups.
+            num_layers (int): Number of decoder layers L.
+            device (torch.device): Device of the result.
         """
-        image, g = np.nonzero(np.arange(num_gts) < np.asarray(counts)[:, None])
-        layer, group = np.indices((num_layers, num_groups)).reshape(2, -1, 1)
-        pred = ((layer * len(counts) + image) * num_groups + group) * num_gts + g
-        gt, layer = np.broadcast_to(image * num_gts + g, pred.shape), np.broadcast_to(layer, pred.shape)
-        return cls.from_numpy(pred.ravel(), gt.ravel(), layer.ravel(), num_layers, device)
+        is_gt = np.arange(num_gts) < np.asarray(counts)[:, None]
+        image, g = np.nonzero(is_gt)  # the image of each ground truth and its index there
+        # All layers x groups x ground truths, which broadcast against each other.
+        layer = np.arange(num_layers)[:, None, None]
+        group = np.arange(num_groups)[:, None]
+        problem = layer * len(counts) + image
+        pred = (problem * num_groups + group) * num_gts + g
+        gt = np.broadcast_to(image * num_gts + g, pred.shape)
+        layer = np.broadcast_to(layer, pred.shape)
+        return cls.from_numpy(
+            pred=pred.ravel(),
+            gt=gt.ravel(),
+            layer=layer.ravel(),
+            num_layers=num_layers,
+            device=device)
 
     @property
     def num_pairs(self) -> Tensor:
-        """Tensor: The number of pairs in each decoder layer, (L, )."""
+        """Tensor: The number of pairs per decoder layer, (L, )."""
         return self.sum_by_layer(torch.ones_like(self.layer))
 
     def sum_by_layer(self, values: Tensor) -> Tensor:
-        """Adds up one value a pair, (P, ), within each decoder layer: (L, )."""
-        # Without any pair mmdet's losses answer with a single zero, of no dimension.
-        return values.new_zeros(self.num_layers).index_add(0, self.layer, values.expand(len(self.layer)))
+        """Sum one value per pair, (P, ), within each decoder layer: (L, )."""
+        # Without any pair mmdet's losses return a single zero without dimensions.
+        values = values.expand(len(self.layer))
+        return values.new_zeros(self.num_layers).index_add(0, self.layer, values)

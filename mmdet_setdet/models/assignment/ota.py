@@ -1,41 +1,50 @@
-"""OTA: the label assignment of a dense detector as optimal transport (Ge et al., arXiv 2103.14259)."""
+"""OTA: label assignment of dense detectors as optimal transport (Ge et al., arXiv 2103.14259).
+
+An assignment is made in three steps:
+
+1. :meth:`OTAAssigner.build_problems` turns predictions and ground truths into transport problems,
+2. :meth:`OTAAssigner.solve` solves each of them,
+3. :meth:`OTAAssigner.decode` reads the assignment off the plans.
+
+:class:`TransportProblem` has an example with numbers.
+"""
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
-from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
-from mmengine.logging import MMLogger
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from ...errors import InputError
 from ...registry import TASK_UTILS
-from .optimal_transport import decode, sinkhorn, with_background
+from ..ground_truths import GroundTruths
+from .base import require_at_least_one
+from .non_finite_costs import NonFiniteCosts, image_name
+from .optimal_transport import Transport, decode_plan, dynamic_k, sinkhorn, with_background
+from .transport_problem import TransportProblem, group_candidates
 
 # Added to the cost of a pair that the centre prior rules out, as in the authors' code. It keeps such a pair out of the
-# plan, unless the object has no other: then the pairs compare by the rest of their costs.
+# plan unless the ground truth has no other: then its pairs compare by the rest of their costs.
 FORBIDDEN = 1e6
-SCORE_FORMS = {
-    'logits': lambda scores: scores,
-    'probabilities': lambda scores: scores.logit(1e-6),
-    'square_roots': lambda scores: scores.square().logit(1e-6),
-}
+SCORE_FORMS = ('logits', 'probabilities', 'square_roots')
 SOLVERS = ('sinkhorn', 'topk')
 
 
 @dataclass
-class Assignment:
-    """Who answers for whom in a batch of B images with N predictions each and up to G objects.
+class BatchAssignResult:
+    """The assignment of B images with N predictions each and up to G ground truths.
 
     Attributes:
-        gt_inds (Tensor): 0 for background, else the object's index plus one, long, (B, N).
-        labels (Tensor): The object's class, -1 for background, long, (B, N).
-        bboxes (Tensor): The object's box (x1, y1, x2, y2) in pixels, 0 for background, float32, (B, N, 4).
-        overlaps (Tensor): IoU of the predicted box with the object's, 0 for background, float32, (B, N).
-        costs (Tensor): The cost of the pair, 0 for background, float32, (B, N).
-        k (Tensor): Predictions that each object was to get, long, (B, G); 0 where padded.
-        error (Tensor): How far the transport was from converged, see :class:`Transport`, (B, ).
+        gt_inds (Tensor): 0 for background, else the index of the ground truth plus one, long, (B, N).
+        labels (Tensor): Class of the ground truth, -1 for background, long, (B, N).
+        bboxes (Tensor): Box (x1, y1, x2, y2) of the ground truth in pixels, 0 for background, float32, (B, N, 4).
+        overlaps (Tensor): IoU of the predicted box with that of the ground truth, 0 for background, float32, (B, N).
+        costs (Tensor): Cost of the pair, 0 for background, float32, (B, N).
+        k (Tensor): Predictions that each ground truth wanted, long, (B, G); 0 where padded.
+        error (Tensor): How far the transport was from converged, see :class:`Transport`, float32, (B, ).
     """
     gt_inds: Tensor
     labels: Tensor
@@ -48,35 +57,33 @@ class Assignment:
 
 @TASK_UTILS.register_module()
 class OTAAssigner(BaseAssigner):
-    """Assigns predictions to objects by the cheapest transport: k units from each object, the rest from the background.
+    """Assign predictions by the cheapest transport: each ground truth supplies k units, the background the rest.
 
-    :meth:`assign` is mmdet's interface for one image: the class takes the place of ``SimOTAAssigner`` in YOLOX and of
-    ``DynamicSoftLabelAssigner`` in RTMDet. :meth:`assign_batch` solves all images of a step at once.
+    :meth:`assign` is mmdet's interface for a single image, so this class can replace ``SimOTAAssigner`` in YOLOX and
+    ``DynamicSoftLabelAssigner`` in RTMDet. :meth:`assign_batch` assigns all images of a step at once.
 
-    The defaults are the authors' settings. A pair whose cost is NaN or infinite is never assigned, and the first time a
-    warning says where it came from.
+    The defaults are the authors' settings.
 
     Args:
-        score_form (str): What the head hands over as scores: 'logits' (RTMDet), 'probabilities', or 'square_roots' of
-            probabilities (YOLOX: the root of class times objectness).
-        solver (str): 'sinkhorn', or 'topk' for SimOTA's short cut: each object takes its k cheapest predictions, and
-            one that several take goes to the cheapest of them.
-        k (int, optional): Predictions an object gets. None estimates it: the sum of its ``top_q`` largest IoU, rounded
-            down, at least 1 (dynamic k).
-        top_q (int): See ``k``.
-        center_radius (float, optional): An object takes predictions whose centre lies in its box and within so many
-            strides of its centre. None allows the whole box.
-        nearest (int, optional): r, instead of ``center_radius``: the r * r nearest predictions of each level, within
-            the box (the paper's centre prior, r = 5).
-        iou_weight (float): Weight of -log(IoU) against the focal classification loss (the paper's alpha).
+        score_form (str): Form of the head's scores: 'logits' (RTMDet), 'probabilities', or 'square_roots' of
+            probabilities (YOLOX: the square root of class times objectness).
+        solver (str): 'sinkhorn', or 'topk' for SimOTA's shortcut: each ground truth takes its k cheapest predictions,
+            and a prediction that several take goes to the cheapest of them.
+        k (int, optional): Predictions per ground truth. None estimates it, see :func:`dynamic_k`.
+        top_q (int): Number of IoUs in that estimate.
+        center_radius (float, optional): A ground truth may get the predictions that stand in its box and within this
+            many strides of its centre. None allows the whole box.
+        nearest (int, optional): r, used instead of ``center_radius``: the r * r nearest predictions of each level that
+            stand in the box (the paper's centre prior with r = 5).
+        iou_weight (float): Weight of -log(IoU) relative to the focal classification loss (the paper's alpha).
         focal_alpha (float): Weight of positives in the focal loss.
         focal_gamma (float): Exponent of the focal loss.
-        eps (float): See :func:`sinkhorn`, and so the next two.
-        iterations (int): At most so many.
-        tolerance (float): Where to stop early.
+        eps (float): Weight of the entropy, see :func:`sinkhorn`.
+        iterations (int): Maximum number of Sinkhorn iterations.
+        tolerance (float): Relative error at which they stop early.
 
     Raises:
-        ValueError: An option has a value that means nothing.
+        InputError: An option is out of range.
     """
 
     def __init__(self,
@@ -92,241 +99,375 @@ class OTAAssigner(BaseAssigner):
                  eps: float = 0.1,
                  iterations: int = 50,
                  tolerance: float = 1e-5) -> None:
-        for name, value, known in (('score_form', score_form, SCORE_FORMS), ('solver', solver, SOLVERS)):
-            if value not in known:
-                raise ValueError(f'OTAAssigner: {name}={value!r} is not one of {list(known)}')
-        for name, value in dict(k=1 if k is None else k, top_q=top_q, iterations=iterations,
-                                nearest=1 if nearest is None else nearest).items():
-            if value < 1:
-                raise ValueError(f'OTAAssigner: {name}={value} must be 1 or more')
+        if score_form not in SCORE_FORMS:
+            raise InputError(f'OTAAssigner: score_form={score_form!r} is not one of {list(SCORE_FORMS)}')
+        if solver not in SOLVERS:
+            raise InputError(f'OTAAssigner: solver={solver!r} is not one of {list(SOLVERS)}')
+        require_at_least_one(self, k=k, top_q=top_q, iterations=iterations, nearest=nearest)
         if eps <= 0:
-            raise ValueError(f'OTAAssigner: eps={eps} must be above 0; 0 would be the exact plan, see exact_transport')
-        self.to_logits = SCORE_FORMS[score_form]
-        self.solver, self.k, self.top_q = solver, k, top_q
-        self.center_radius, self.nearest = center_radius, nearest
-        self.iou_weight, self.focal_alpha, self.focal_gamma = iou_weight, focal_alpha, focal_gamma
-        self.eps, self.iterations, self.tolerance = eps, iterations, tolerance
-        self._warned = False
+            raise InputError(f'OTAAssigner: eps={eps} must be above 0; 0 would be the exact plan, see exact_transport')
+        self.score_form = score_form
+        self.solver = solver
+        self.k = k
+        self.top_q = top_q
+        self.center_radius = center_radius
+        self.nearest = nearest
+        self.iou_weight = iou_weight
+        self.focal_alpha = focal_alpha
+        self.focal_gamma = focal_gamma
+        self.eps = eps
+        self.iterations = iterations
+        self.tolerance = tolerance
+        self.non_finite_costs = NonFiniteCosts()
 
     def assign(self,
                pred_instances: InstanceData,
                gt_instances: InstanceData,
                gt_instances_ignore: InstanceData | None = None,
                **kwargs) -> AssignResult:
-        """mmdet's interface: one image.
+        """Assign the predictions of a single image (mmdet's interface).
 
         Args:
-            pred_instances (InstanceData): ``scores`` (N, K) in the form that ``score_form`` says, ``bboxes`` in pixels
-                (N, 4) and ``priors`` (N, 4), see :meth:`assign_batch`.
-            gt_instances (InstanceData): Objects with ``bboxes`` (G, 4) and ``labels`` (G, ).
-            gt_instances_ignore (InstanceData, optional): Not read, as in the assigners whose place it takes.
+            pred_instances (InstanceData): ``scores`` (N, K) in the form ``score_form``, ``bboxes`` in pixels (N, 4) and
+                ``priors`` (N, 4), see :meth:`assign_batch`.
+            gt_instances (InstanceData): ``bboxes`` in pixels (G, 4) and ``labels`` (G, ).
+            gt_instances_ignore (InstanceData, optional): Not read, as in the assigners that this class replaces.
+            **kwargs: Ignored.
 
         Returns:
-            AssignResult: ``gt_inds`` is 0 for background, else the object's index plus one; ``labels`` is -1 and
-            ``max_overlaps`` 0 for background.
+            AssignResult: ``gt_inds`` is 0 for background, else the index of the ground truth plus one; ``labels`` is -1
+            and ``max_overlaps`` 0 for background.
         """
-        found = self.assign_batch(pred_instances.scores[None], pred_instances.bboxes[None], pred_instances.priors,
-                                  [gt_instances])
-        return AssignResult(len(gt_instances), found.gt_inds[0], found.overlaps[0], found.labels[0])
+        result = self.assign_batch(
+            scores=pred_instances.scores[None],
+            bboxes=pred_instances.bboxes[None],
+            priors=pred_instances.priors,
+            gts=GroundTruths.from_instances([gt_instances]))
+        return AssignResult(
+            num_gts=len(gt_instances),
+            gt_inds=result.gt_inds[0],
+            max_overlaps=result.overlaps[0],
+            labels=result.labels[0])
 
     @torch.no_grad()
-    def assign_batch(self, scores: Tensor, bboxes: Tensor, priors: Tensor, batch_gt_instances: list[InstanceData],
-                     batch_img_metas: list[dict] | None = None) -> Assignment:
-        """All images of a step at once.
+    def assign_batch(self,
+                     scores: Tensor,
+                     bboxes: Tensor,
+                     priors: Tensor,
+                     gts: GroundTruths) -> BatchAssignResult:
+        """Assign the predictions of all images of a step.
 
         Args:
-            scores (Tensor): Scores in the form that ``score_form`` says, (B, N, K).
+            scores (Tensor): Scores in the form ``score_form``, (B, N, K).
             bboxes (Tensor): Predicted boxes (x1, y1, x2, y2) in pixels, (B, N, 4).
-            priors (Tensor): Where the predictions stand, (N, 4): x, y and the level's stride in x and y, in pixels, as
-                mmdet's ``MlvlPointGenerator.grid_priors(..., with_stride=True)`` gives them.
-            batch_gt_instances (list[InstanceData]): Objects of each image, ``bboxes`` in pixels and ``labels``.
-            batch_img_metas (list[dict], optional): Meta information of the images, to name them in messages.
+            priors (Tensor): Where the predictions stand, (N, 4): x, y and the stride of the level in x and y, in
+                pixels, as returned by mmdet's ``MlvlPointGenerator.grid_priors(..., with_stride=True)``.
+            gts (GroundTruths): The ground truths.
 
         Returns:
-            Assignment: On the device of the predictions, which is waited for twice.
+            BatchAssignResult: On the device of the predictions. Costs two host syncs.
 
         Raises:
-            ValueError: The priors are no points with strides.
-            FloatingPointError: No cost of an image with objects is finite.
+            InputError: The priors have no strides.
+            FloatingPointError: No cost of an image with ground truths is finite.
+        """
+        problems = self.build_problems(scores, bboxes, priors, gts)
+        transports = [self.solve(problem) for problem in problems]
+        return self.decode(problems, transports, gts, num_preds=len(priors))
+
+    @torch.no_grad()
+    def build_problems(self,
+                       scores: Tensor,
+                       bboxes: Tensor,
+                       priors: Tensor,
+                       gts: GroundTruths) -> list[TransportProblem]:
+        """Turn predictions and ground truths into transport problems; the arguments are those of :meth:`assign_batch`.
+
+        Returns:
+            list[TransportProblem]: At most two, see :func:`group_candidates`. Images without ground truths are in none.
         """
         if priors.dim() != 2 or priors.shape[1] != 4:
-            raise ValueError(f'OTAAssigner: priors are {tuple(priors.shape)} but must be (N, 4): x, y, stride, stride; '
+            raise InputError(f'OTAAssigner: priors are {tuple(priors.shape)} but must be (N, 4): x, y, stride, stride; '
                              'give the prior generator with_stride=True')
-        labels = pad_sequence([gts.labels for gts in batch_gt_instances], batch_first=True)
-        gt_bboxes = pad_sequence([get_box_tensor(gts.bboxes).float() for gts in batch_gt_instances], batch_first=True)
-        counts = torch.tensor([len(gts) for gts in batch_gt_instances]).to(labels.device, non_blocking=True)
-        is_object = torch.arange(labels.shape[1], device=labels.device) < counts[:, None]
-        num_images, num_preds, num_gts = *scores.shape[:2], labels.shape[1]
-        # One cell more than there are predictions takes what is written for padding.
-        gt_inds = labels.new_zeros(num_images * num_preds + 1)
-        overlaps, costs = gt_bboxes.new_zeros(2, len(gt_inds))
-        k, error = torch.zeros_like(labels), gt_bboxes.new_zeros(num_images)
-        if num_gts and num_preds:
-            inside = self.center_prior(priors.float(), gt_bboxes) & is_object[..., None]
-            # An object that no prediction stands in may take any.
-            is_lonely = is_object & ~inside.any(-1)
-            allowed = inside | is_lonely[..., None]
-            for images, columns in _groups(allowed.any(1), is_lonely.any(1)):
-                is_real = columns < num_preds
-                cells = torch.where(is_real, columns + images[:, None] * num_preds, len(gt_inds) - 1)
-                at = cells.clamp(max=len(gt_inds) - 2)
-                pairs, background, ious = self.costs(
-                    scores.flatten(0, 1)[at], bboxes.flatten(0, 1)[at], labels[images], gt_bboxes[images])
-                columns = columns.clamp(max=num_preds - 1)[:, None].expand(-1, num_gts, -1)
-                problem = _Problem(pairs, background, ious, is_object[images], is_real,
-                                   inside[images].gather(2, columns), allowed[images].gather(2, columns))
-                self._check(problem, images, batch_img_metas)
-                k[images] = self._units(problem)
-                supplier, error[images] = self._solve(problem, k[images], num_preds)
-                pair = supplier[:, None].clamp(max=num_gts - 1)
-                kept = (supplier < num_gts) & problem.usable.gather(1, pair)[:, 0]
-                gt_inds[cells] = (supplier + 1) * kept
-                overlaps[cells] = torch.where(kept, ious.gather(1, pair)[:, 0], 0)
-                costs[cells] = torch.where(kept, pairs.gather(1, pair)[:, 0], 0)
-        gt_inds, overlaps, costs = (flat[:-1].view(num_images, num_preds) for flat in (gt_inds, overlaps, costs))
-        return Assignment(
+        if not gts.total or not len(priors):
+            return []
+        is_near = self.center_prior(priors.float(), gts.bboxes)
+        is_near &= gts.mask[..., None]
+        # A ground truth without a prediction near it may get any.
+        has_no_candidate = gts.mask & ~is_near.any(-1)
+        is_allowed = is_near | has_no_candidate[..., None]
+        groups = group_candidates(is_allowed.any(1), has_no_candidate.any(1))
+        return [
+            self._build_problem(images, candidates, scores, bboxes, is_near, is_allowed, gts)
+            for images, candidates in groups
+        ]
+
+    def _build_problem(self,
+                       images: Tensor,
+                       candidates: Tensor,
+                       scores: Tensor,
+                       bboxes: Tensor,
+                       is_near: Tensor,
+                       is_allowed: Tensor,
+                       gts: GroundTruths) -> TransportProblem:
+        """Build the problem of b of the B images.
+
+        Args:
+            images (Tensor): Indices of the b images, (b, ).
+            candidates (Tensor): Their candidates, see :func:`group_candidates`, (b, M).
+            scores (Tensor): Scores of all images, (B, N, K).
+            bboxes (Tensor): Predicted boxes of all images, (B, N, 4).
+            is_near (Tensor): Pairs that the centre prior allows, bool, (B, G, N).
+            is_allowed (Tensor): The same and all pairs of a ground truth that is near none, bool, (B, G, N).
+            gts (GroundTruths): The ground truths of all images.
+        """
+        num_preds = scores.shape[1]
+        is_real = candidates < num_preds
+        # Padding reads the last prediction, and demands nothing.
+        preds = candidates.clamp(max=num_preds - 1)
+        pair_costs, background, ious = self.costs(
+            scores=scores[images[:, None], preds],
+            bboxes=bboxes[images[:, None], preds],
+            labels=gts.labels[images],
+            gt_bboxes=gts.bboxes[images])
+
+        preds_per_gt = preds[:, None].expand_as(pair_costs)
+        is_near = is_near[images].gather(2, preds_per_gt)
+        is_allowed = is_allowed[images].gather(2, preds_per_gt)
+        is_allowed &= is_real[:, None]
+        is_finite = pair_costs.isfinite() & background.isfinite()[:, None]
+        is_usable = is_allowed & is_finite
+        self._report(is_allowed & ~is_finite, is_allowed, images, candidates, gts)
+
+        near_ious = torch.where(is_near & is_usable, ious, 0)
+        k = self._k(near_ious) * gts.mask[images]
+        finite_costs = torch.where(is_usable, pair_costs, FORBIDDEN)
+        costs, demand = self._with_others(
+            pair_costs=finite_costs + FORBIDDEN * ~is_near,
+            background=torch.where(background.isfinite(), background, 0),
+            is_real=is_real,
+            num_preds=num_preds)
+        return TransportProblem(
+            images=images,
+            candidates=candidates,
+            costs=costs,
+            supply=with_background(k, num_preds),
+            demand=demand,
+            k=k,
+            is_usable=is_usable,
+            pair_costs=pair_costs,
+            ious=ious)
+
+    def solve(self, problem: TransportProblem) -> Transport:
+        """Return the plan (b, G + 1, M + 1) of a problem, by the solver that was chosen."""
+        if self.solver == 'topk':
+            return self._solve_by_top_k(problem)
+        return sinkhorn(
+            problem.costs,
+            problem.supply,
+            problem.demand,
+            eps=self.eps,
+            iterations=self.iterations,
+            tolerance=self.tolerance)
+
+    def decode(self,
+               problems: Sequence[TransportProblem],
+               transports: Sequence[Transport],
+               gts: GroundTruths,
+               num_preds: int) -> BatchAssignResult:
+        """Read the assignment of all images off the plans.
+
+        Args:
+            problems (Sequence[TransportProblem]): Those of :meth:`build_problems`.
+            transports (Sequence[Transport]): The plan of each of them.
+            gts (GroundTruths): The ground truths.
+            num_preds (int): N, the number of predictions per image.
+        """
+        num_images, num_gts = gts.labels.shape
+        # One more column, of index N, receives what is written for padded candidates.
+        gt_inds = gts.labels.new_zeros(num_images, num_preds + 1)
+        overlaps = gts.bboxes.new_zeros(num_images, num_preds + 1)
+        costs = torch.zeros_like(overlaps)
+        k = torch.zeros_like(gts.labels)
+        error = gts.bboxes.new_zeros(num_images)
+        for problem, transport in zip(problems, transports):
+            supplier = self.suppliers(problem, transport)
+            pair = supplier.clamp(max=num_gts - 1)[:, None]
+            is_usable = problem.is_usable.gather(1, pair)[:, 0]
+            is_matched = (supplier < num_gts) & is_usable
+            iou = problem.ious.gather(1, pair)[:, 0]
+            cost = problem.pair_costs.gather(1, pair)[:, 0]
+            cells = problem.images[:, None], problem.candidates
+            gt_inds[cells] = (supplier + 1) * is_matched
+            overlaps[cells] = torch.where(is_matched, iou, 0)
+            costs[cells] = torch.where(is_matched, cost, 0)
+            k[problem.images] = problem.k
+            error[problem.images] = transport.error
+        gt_inds = gt_inds[:, :-1]
+        # Index 0 is the background.
+        labels = F.pad(gts.labels, (1, 0), value=-1)
+        bboxes = F.pad(gts.bboxes, (0, 0, 1, 0))
+        coordinate_inds = gt_inds[..., None].expand(-1, -1, 4)
+        return BatchAssignResult(
             gt_inds=gt_inds,
-            labels=F.pad(labels, (1, 0), value=-1).gather(1, gt_inds),
-            bboxes=F.pad(gt_bboxes, (0, 0, 1, 0)).gather(1, gt_inds[..., None].expand(-1, -1, 4)),
-            overlaps=overlaps, costs=costs, k=k, error=error)
+            labels=labels.gather(1, gt_inds),
+            bboxes=bboxes.gather(1, coordinate_inds),
+            overlaps=overlaps[:, :-1],
+            costs=costs[:, :-1],
+            k=k,
+            error=error)
+
+    @staticmethod
+    def suppliers(problem: TransportProblem, transport: Transport) -> Tensor:
+        """Return the supplier of each candidate, G for the background, long, (b, M)."""
+        # Per unit of demand, since the last column demands many.
+        plan = transport.plan / problem.demand.clamp(min=1)[:, None]
+        return decode_plan(plan)[:, :-1]
 
     def center_prior(self, priors: Tensor, gt_bboxes: Tensor) -> Tensor:
-        """Which predictions an object may take: bool (B, G, N) of priors (N, 4) and boxes (B, G, 4) in pixels."""
+        """Return which predictions are near each ground truth.
+
+        Args:
+            priors (Tensor): See :meth:`assign_batch`, (N, 4).
+            gt_bboxes (Tensor): Boxes (x1, y1, x2, y2) in pixels, (B, G, 4).
+
+        Returns:
+            Tensor: Bool, (B, G, N).
+        """
         x, y, stride_x, stride_y = priors.unbind(-1)
         left, top, right, bottom = gt_bboxes[..., None, :].unbind(-1)
-        inside = (x - left > 0.01) & (y - top > 0.01) & (right - x > 0.01) & (bottom - y > 0.01)
-        center_x, center_y = (left + right) / 2, (top + bottom) / 2
+        is_near = (x - left > 0.01) & (right - x > 0.01)
+        is_near &= (y - top > 0.01) & (bottom - y > 0.01)
+        center_x = (left + right) / 2
+        center_y = (top + bottom) / 2
         if self.nearest is not None:
-            distance = (x - center_x).square_().add_((y - center_y).square_())
-            near = torch.zeros_like(inside)
-            for stride in stride_x.unique():
-                level = (stride_x == stride).nonzero()[:, 0]
-                first = distance[..., level].topk(min(self.nearest**2, len(level)), largest=False).indices
-                near.scatter_(2, level[first], True)
-            inside &= near
+            distance = (x - center_x).square_()
+            distance += (y - center_y).square_()
+            is_near &= self._nearest_of_levels(distance, stride_x)
         elif self.center_radius is not None:
-            reach_x, reach_y = self.center_radius * stride_x, self.center_radius * stride_y
-            inside &= (x > center_x - reach_x) & (x < center_x + reach_x)
-            inside &= (y > center_y - reach_y) & (y < center_y + reach_y)
-        return inside
+            reach_x = self.center_radius * stride_x
+            reach_y = self.center_radius * stride_y
+            is_near &= (x > center_x - reach_x) & (x < center_x + reach_x)
+            is_near &= (y > center_y - reach_y) & (y < center_y + reach_y)
+        return is_near
 
-    def costs(self, scores: Tensor, bboxes: Tensor, labels: Tensor,
+    def _nearest_of_levels(self, distance: Tensor, strides: Tensor) -> Tensor:
+        """Mark the r * r nearest predictions of each level, (B, G, N); a level is all that have the same stride."""
+        is_nearest = torch.zeros_like(distance, dtype=torch.bool)
+        for stride in strides.unique():
+            level = (strides == stride).nonzero()[:, 0]
+            count = min(self.nearest**2, len(level))
+            nearest = distance[..., level].topk(count, largest=False).indices
+            is_nearest.scatter_(2, level[nearest], True)
+        return is_nearest
+
+    def costs(self,
+              scores: Tensor,
+              bboxes: Tensor,
+              labels: Tensor,
               gt_bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Costs of M predictions for each object (b, G, M) and for the background (b, M), and the IoU (b, G, M).
+        """Return the costs of M predictions and their IoU with the ground truths.
 
-        Scores are (b, M, K) in the form that ``score_form`` says, labels (b, G), boxes in pixels (b, M or G, 4).
+        Args:
+            scores (Tensor): Scores in the form ``score_form``, (b, M, K).
+            bboxes (Tensor): Predicted boxes (x1, y1, x2, y2) in pixels, (b, M, 4).
+            labels (Tensor): Classes of the ground truths, (b, G).
+            gt_bboxes (Tensor): Boxes of the ground truths in pixels, (b, G, 4).
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Costs of the pairs (b, G, M), costs of the background (b, M) and IoU
+            (b, G, M), all float32.
         """
-        logits = self.to_logits(scores.float())
+        logits = self._logits(scores.float())
         background = self._focal(logits, 1 - self.focal_alpha).sum(-1)
-        own = logits.gather(2, labels[:, None].expand(-1, logits.shape[1], -1)).transpose(1, 2).contiguous()
-        pairs = self._focal(-own, self.focal_alpha) - self._focal(own, 1 - self.focal_alpha) + background[:, None]
+        # A ground truth differs from the background in the loss of its own class.
+        index = labels[:, None].expand(-1, logits.shape[1], -1)
+        own = logits.gather(2, index).transpose(1, 2).contiguous()
+        positive = self._focal(-own, self.focal_alpha)
+        negative = self._focal(own, 1 - self.focal_alpha)
+        pair_costs = positive - negative + background[:, None]
         ious = bbox_overlaps(gt_bboxes, bboxes.float())
-        pairs -= ious.clamp(min=torch.finfo(ious.dtype).eps).log_().mul_(self.iou_weight)
-        return pairs, background, ious
+        log_ious = ious.clamp(min=torch.finfo(ious.dtype).eps).log_()
+        pair_costs -= log_ious.mul_(self.iou_weight)
+        return pair_costs, background, ious
+
+    def _logits(self, scores: Tensor) -> Tensor:
+        """Convert scores of any ``score_form`` to logits."""
+        if self.score_form == 'logits':
+            return scores
+        if self.score_form == 'square_roots':
+            scores = scores.square()
+        return scores.logit(1e-6)
 
     def _focal(self, logits: Tensor, weight: float) -> Tensor:
-        """The focal loss of a score where 0 is right; of ``-logits``, where 1 is right."""
-        return logits.sigmoid().pow_(self.focal_gamma).mul_(F.softplus(logits)).mul_(weight)
+        """Return the focal loss for a target of 0; with ``-logits`` it is the loss for a target of 1."""
+        modulation = logits.sigmoid().pow_(self.focal_gamma)
+        return modulation.mul_(F.softplus(logits)).mul_(weight)
 
-    def _check(self, problem: '_Problem', images: Tensor, metas: list[dict] | None) -> None:
-        """Warns of pairs whose cost is not finite, once; raises if an image has no other."""
-        pairs = [(problem.allowed & ~problem.finite).sum((1, 2)), problem.usable.sum((1, 2)), images]
-        for bad, usable, image in torch.stack(pairs, 1).tolist():
-            name = (metas[image] if metas else {}).get('img_path', f'image {image} of the batch')
-            if bad and not usable:
-                raise FloatingPointError(
-                    f'{name}: no cost between its objects and the predictions near them is finite: the model has '
-                    'diverged (lower the learning rate) or the boxes of the image are NaN')
-            if bad and not self._warned:
-                self._warned = True
-                MMLogger.get_current_instance().warning(
-                    f'{name}: {bad} of {bad + usable} costs between its objects and the predictions near them are not '
-                    'finite; such pairs are never assigned. Said once.')
-
-    def _units(self, problem: '_Problem') -> Tensor:
-        """k of each object, long, (b, G); 0 where padded."""
+    def _k(self, ious: Tensor) -> Tensor:
+        """Return k of each ground truth, long, (b, G), from its IoU with predictions near it, (b, G, M)."""
         if self.k is not None:
-            return problem.is_object * self.k
-        ious = torch.where(problem.inside & problem.usable, problem.ious, 0)
-        return dynamic_k(ious, self.top_q) * problem.is_object
+            return ious.new_full(ious.shape[:2], self.k, dtype=torch.long)
+        return dynamic_k(ious, self.top_q)
 
-    def _solve(self, problem: '_Problem', k: Tensor, num_preds: int) -> tuple[Tensor, Tensor]:
-        """The supplier of each of M predictions (b, M), G for the background, and the plan's error (b, )."""
-        costs = torch.where(problem.usable, problem.pairs, FORBIDDEN) + FORBIDDEN * ~problem.inside
-        if self.solver == 'topk':
-            return self._cheapest(costs, problem.usable, k), costs.new_zeros(len(costs))
-        # Predictions that no object may take are one more column, which the background serves at any cost.
-        others = num_preds - problem.is_real.sum(1, keepdim=True)
-        background = torch.where(problem.background.isfinite(), problem.background, 0)
-        costs = F.pad(torch.cat([costs, background[:, None]], 1), (0, 1), value=FORBIDDEN)
+    def _report(self,
+                is_bad: Tensor,
+                is_allowed: Tensor,
+                images: Tensor,
+                candidates: Tensor,
+                gts: GroundTruths) -> None:
+        """Report the allowed pairs (b, G, M) whose cost is not finite."""
+        num_bad = is_bad.sum((1, 2))
+        num_costs = is_allowed.sum((1, 2))
+        # Read by the host in one copy.
+        table = torch.stack([images, num_bad, num_costs], 1).tolist()
+        for row, (image, num_bad, num_costs) in enumerate(table):
+            if num_bad:
+                gt, column = is_bad[row].nonzero().T
+                pairs = torch.stack([gt, candidates[row, column]], 1)
+                name = image_name(gts.metas, image)
+                self.non_finite_costs.report(name, 'the predictions near them', pairs, num_costs)
+
+    @staticmethod
+    def _with_others(pair_costs: Tensor,
+                     background: Tensor,
+                     is_real: Tensor,
+                     num_preds: int) -> tuple[Tensor, Tensor]:
+        """Append the background's row, and the column of all predictions that are not candidates.
+
+        Args:
+            pair_costs (Tensor): Finite costs of the pairs, (b, G, M).
+            background (Tensor): Finite costs of the background, (b, M).
+            is_real (Tensor): False for padded candidates, bool, (b, M).
+            num_preds (int): N, the number of predictions per image.
+
+        Returns:
+            tuple[Tensor, Tensor]: Costs (b, G + 1, M + 1) and demand (b, M + 1).
+        """
+        costs = torch.cat([pair_costs, background[:, None]], 1)
+        costs = F.pad(costs, (0, 1), value=FORBIDDEN)
+        # Only the background supplies the others, so its cost there changes nothing.
         costs[:, -1, -1] = 0
-        demand = torch.cat([problem.is_real, others], 1).float()
-        found = sinkhorn(costs, with_background(k, num_preds), demand, self.eps, self.iterations, self.tolerance)
-        return decode(found.plan / demand.clamp(min=1)[:, None])[:, :-1], found.error
+        num_others = num_preds - is_real.sum(1, keepdim=True)
+        demand = torch.cat([is_real, num_others], 1).float()
+        return costs, demand
 
-    def _cheapest(self, costs: Tensor, usable: Tensor, k: Tensor) -> Tensor:
-        """SimOTA's suppliers (b, M): each object takes its k cheapest; the cheapest object keeps what several took."""
-        most = min(self.k or self.top_q, costs.shape[-1])
-        order = costs.topk(most, largest=False).indices
-        taken = torch.zeros_like(usable).scatter_(2, order, torch.arange(most, device=k.device) < k[..., None]) & usable
-        takers = taken.sum(1)
-        supplier = torch.where(takers > 1, costs.argmin(1), taken.int().argmax(1))
-        return torch.where(takers > 0, supplier, costs.shape[1])
-
-
-def dynamic_k(ious: Tensor, top_q: int) -> Tensor:
-    """k of each object (OTA, section 3.3): its ``top_q`` largest IoU (..., N), summed and rounded down, at least 1."""
-    return ious.topk(min(top_q, ious.shape[-1])).values.sum(-1).nan_to_num(0.).long().clamp_(min=1)
-
-
-@dataclass
-class _Problem:
-    """b images with M predictions that some object may take, padded, and up to G objects.
-
-    Attributes:
-        pairs (Tensor): Costs of predictions for objects, (b, G, M).
-        background (Tensor): Costs of predictions for the background, (b, M).
-        ious (Tensor): IoU of boxes, (b, G, M).
-        is_object (Tensor): Objects that are no padding, (b, G).
-        is_real (Tensor): Predictions that are no padding, (b, M).
-        inside (Tensor): Pairs that the centre prior allows, (b, G, M).
-        allowed (Tensor): The same, and all pairs of an object that the prior leaves without any, (b, G, M).
-    """
-    pairs: Tensor
-    background: Tensor
-    ious: Tensor
-    is_object: Tensor
-    is_real: Tensor
-    inside: Tensor
-    allowed: Tensor
-
-    def __post_init__(self) -> None:
-        self.allowed &= self.is_real[:, None]
-        self.finite = self.pairs.isfinite() & self.background.isfinite()[:, None]
-        self.usable = self.allowed & self.finite
-
-
-def _groups(wanted: Tensor, is_wide: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Images with anything to assign, those with an object that may take any prediction apart from the others.
-
-    Such an image is some ten times as wide as the others, which would all be padded to it.
-
-    Args:
-        wanted (Tensor): Predictions that some object may take, (B, N).
-        is_wide (Tensor): Whether an object of the image may take any, (B, ).
-
-    Returns:
-        list[tuple]: Indices of images (b, ), and of the wanted predictions of each, padded with N, (b, M).
-    """
-    sizes = torch.stack([wanted.sum(1), is_wide], 1).tolist()
-    groups = []
-    for wide in (0, 1):
-        members = [image for image, (size, group) in enumerate(sizes) if size and group == wide]
-        if members:
-            images = torch.tensor(members, device=wanted.device)
-            width, mask = max(sizes[image][0] for image in members), wanted[images]
-            slots = torch.where(mask, mask.cumsum(1) - 1, width)
-            columns = slots.new_full((len(members), width + 1), wanted.shape[1])
-            index = torch.arange(wanted.shape[1], device=wanted.device).expand_as(slots)
-            groups.append((images, columns.scatter_(1, slots, index)[:, :width]))
-    return groups
+    def _solve_by_top_k(self, problem: TransportProblem) -> Transport:
+        """Solve like SimOTA: each ground truth takes its k cheapest; of several takers the cheapest one keeps it."""
+        costs = problem.costs[:, :-1, :-1]
+        num_gts, num_candidates = costs.shape[1:]
+        most = min(self.k or self.top_q, num_candidates)
+        cheapest = costs.topk(most, largest=False).indices
+        is_among_k = torch.arange(most, device=costs.device) < problem.k[..., None]
+        is_taken = torch.zeros_like(problem.is_usable)
+        is_taken.scatter_(2, cheapest, is_among_k)
+        is_taken &= problem.is_usable
+        num_takers = is_taken.sum(1)
+        only_taker = is_taken.int().argmax(1)
+        gt = torch.where(num_takers > 1, costs.argmin(1), only_taker)
+        supplier = torch.where(num_takers > 0, gt, num_gts)
+        # As a plan: the supplier sends all that a candidate demands; the background serves the others.
+        supplier = F.pad(supplier, (0, 1), value=num_gts)
+        is_supplier = F.one_hot(supplier, num_gts + 1).transpose(1, 2)
+        plan = is_supplier * problem.demand[:, None]
+        return Transport(plan, error=costs.new_zeros(len(costs)), iterations=0)

@@ -1,73 +1,127 @@
-"""Several decoder queries for one object: a transport plan with dynamic k in the place of the Hungarian matching."""
+"""Assign several decoder queries to each ground truth by optimal transport with dynamic k."""
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from torch import Tensor
 
+from ...errors import InputError
 from ...registry import TASK_UTILS
 from ..ground_truths import GroundTruths
-from .hungarian import HungarianAssigner
+from .base import BatchAssigner, require_at_least_one
 from .matches import Matches
-from .optimal_transport import decode, sinkhorn, with_background
-from .ota import dynamic_k
+from .non_finite_costs import image_name
+from .optimal_transport import decode_plan, dynamic_k, sinkhorn, with_background
 
 
 @TASK_UTILS.register_module()
-class SinkhornQueryAssigner(HungarianAssigner):
-    """Assigns queries to objects by the cheapest transport: k units from each object, the rest from the background.
+class SinkhornQueryAssigner(BatchAssigner):
+    """Assign queries by the cheapest transport: each ground truth supplies k units, the background the rest.
 
-    OTA's problem (arXiv 2103.14259) between queries and objects. Costs are those of the Hungarian matching, and a query
-    of the background costs nothing: the focal cost counts from what the background would cost. A pair whose cost is
-    NaN or infinite is never in the plan.
+    This is OTA's problem (arXiv 2103.14259) between queries and ground truths. The costs are those of Hungarian
+    matching. A query of the background costs nothing: the focal cost is already relative to it.
 
     Args:
-        match_costs (list[dict] | dict): mmdet's match costs.
-        k (int, optional): Queries an object gets. None estimates it: the sum of its ``top_q`` largest IoU, rounded
-            down, at least 1.
-        top_q (int): See ``k``.
-        eps (float): See :func:`sinkhorn`, and so the next.
-        iterations (int): At most so many.
+        match_costs (dict | list[dict]): mmdet's match costs.
+        k (int, optional): Queries per ground truth. None estimates it, see :func:`dynamic_k`.
+        top_q (int): Number of IoUs in that estimate.
+        eps (float): Weight of the entropy, see :func:`sinkhorn`.
+        iterations (int): Maximum number of Sinkhorn iterations.
 
     Raises:
-        ValueError: An option has a value that means nothing.
+        InputError: An option is out of range.
     """
 
-    def __init__(self, match_costs, k: int | None = None, top_q: int = 20, eps: float = 0.1,
+    def __init__(self,
+                 match_costs: dict | list[dict],
+                 k: int | None = None,
+                 top_q: int = 20,
+                 eps: float = 0.1,
                  iterations: int = 50) -> None:
         super().__init__(match_costs)
-        for name, value in dict(k=1 if k is None else k, top_q=top_q, iterations=iterations).items():
-            if value < 1:
-                raise ValueError(f'SinkhornQueryAssigner: {name}={value} must be 1 or more')
+        require_at_least_one(self, k=k, top_q=top_q, iterations=iterations)
         if eps <= 0:
-            raise ValueError(f'SinkhornQueryAssigner: eps={eps} must be above 0')
-        self.k, self.top_q, self.eps, self.iterations = k, top_q, eps, iterations
+            raise InputError(f'SinkhornQueryAssigner: eps={eps} must be above 0')
+        self.k = k
+        self.top_q = top_q
+        self.eps = eps
+        self.iterations = iterations
 
     @torch.no_grad()
     def match(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Matches:
-        """As :meth:`HungarianAssigner.match`, with k pairs for each object, more or less, in every layer."""
-        if not gts.total:
-            return super().match(logits, boxes, gts)
-        costs = self.costs(logits, boxes, gts).transpose(2, 3)
-        layers, images, num_gts, queries = costs.shape
-        is_object = torch.arange(num_gts) < torch.tensor(gts.counts)[:, None]
-        is_object = is_object.to(costs.device, non_blocking=True)
-        usable = (costs.isfinite() & is_object[..., None]).flatten(0, 1)
-        supply = with_background((self._units(boxes, gts) * is_object).flatten(0, 1), queries)
-        # A pair that may not be is dearer than any that may.
-        costs = costs.flatten(0, 1)
-        forbidden = torch.where(usable, costs, 0).abs().amax((1, 2), keepdim=True) * 2 + 1e3
-        costs = F.pad(torch.where(usable, costs, forbidden), (0, 0, 0, 1))
-        found = sinkhorn(costs, supply, torch.ones_like(costs[:, 0]), self.eps, self.iterations)
-        supplier = decode(found.plan)
-        kept = (supplier < num_gts) & usable.gather(1, supplier[:, None].clamp(max=num_gts - 1))[:, 0]
-        problem, query = kept.nonzero(as_tuple=True)
-        gt = problem % images * num_gts + supplier[problem, query]
-        return Matches(problem * queries + query, gt, problem // images, layers)
+        """Match each ground truth with about k queries in every layer, see :meth:`BatchAssigner.match`.
 
-    def _units(self, boxes: Tensor, gts: GroundTruths) -> Tensor:
-        """k of each object in each layer, (L, B, G)."""
+        Reads the device once, like :class:`HungarianAssigner`.
+        """
+        num_layers, num_images, num_queries, _ = logits.shape
+        num_gts = gts.labels.shape[1]
+        if num_gts == 0:
+            nothing = np.zeros(0, dtype=np.int64)
+            return Matches.from_numpy(nothing, nothing, nothing, num_layers, logits.device)
+
+        # One problem per layer and image, (L * B, G, Q).
+        costs = self.costs(logits, boxes, gts).transpose(2, 3)
+        costs = costs.flatten(0, 1)
+        is_gt = gts.mask.repeat(num_layers, 1)[..., None]
+        is_finite = costs.isfinite()
+        is_bad = is_gt & ~is_finite
+        is_usable = is_gt & is_finite
+        k = self._k(boxes, gts) * gts.mask
+        supplier = self._solve(costs, is_usable, k.flatten(0, 1))
+
+        # The index of each query's ground truth, -1 for background; in the last column the number of bad costs.
+        pair = supplier.clamp(max=num_gts - 1)[:, None]
+        is_supplier_usable = is_usable.gather(1, pair)[:, 0]
+        is_matched = (supplier < num_gts) & is_supplier_usable
+        gt = torch.where(is_matched, supplier, -1)
+        num_bad = is_bad.sum((1, 2))[:, None]
+        table = torch.cat([gt, num_bad], 1).cpu().numpy()
+        gt = table[:, :-1]
+        num_bad = table[:, -1]
+        for problem in np.flatnonzero(num_bad):
+            self._report(problem, is_bad, gts)
+        problem, query = np.nonzero(gt >= 0)
+        layer, image = np.divmod(problem, num_images)
+        return Matches.from_numpy(
+            pred=problem * num_queries + query,
+            gt=image * num_gts + gt[problem, query],
+            layer=layer,
+            num_layers=num_layers,
+            device=logits.device)
+
+    def _k(self, boxes: Tensor, gts: GroundTruths) -> Tensor:
+        """Return k of each ground truth in each layer, long, (L, B, G)."""
         if self.k is not None:
-            return gts.labels.new_full((*boxes.shape[:2], gts.labels.shape[1]), self.k)
-        pred, target = bbox_cxcywh_to_xyxy(boxes.float()), bbox_cxcywh_to_xyxy(gts.boxes)
-        ious = bbox_overlaps(target.expand(len(pred), -1, -1, -1), pred)
+            return torch.full_like(gts.labels, self.k).expand(len(boxes), -1, -1)
+        corners = bbox_cxcywh_to_xyxy(boxes.float())
+        gt_corners = bbox_cxcywh_to_xyxy(gts.boxes)
+        gt_corners = gt_corners.expand(len(boxes), -1, -1, -1)
+        ious = bbox_overlaps(gt_corners, corners)
         return dynamic_k(ious, self.top_q)
+
+    def _solve(self, costs: Tensor, is_usable: Tensor, k: Tensor) -> Tensor:
+        """Return the supplier of each query, G for the background, long, (P, Q).
+
+        Args:
+            costs (Tensor): Costs of P problems, (P, G, Q).
+            is_usable (Tensor): Pairs that may be matched, bool, (P, G, Q).
+            k (Tensor): Queries per ground truth, 0 where padded, (P, G).
+        """
+        # Other pairs cost more than any usable pair.
+        usable_costs = torch.where(is_usable, costs, 0)
+        highest = usable_costs.abs().amax((1, 2), keepdim=True)
+        costs = torch.where(is_usable, costs, highest * 2 + 1e3)
+        costs_with_background = F.pad(costs, (0, 0, 0, 1))
+        supply = with_background(k, costs.shape[2])
+        demand = torch.ones_like(costs[:, 0])
+        transport = sinkhorn(costs_with_background, supply, demand, self.eps, self.iterations)
+        return decode_plan(transport.plan)
+
+    def _report(self, problem: int, is_bad: Tensor, gts: GroundTruths) -> None:
+        """Report the costs of one problem that are not finite."""
+        layer, image = divmod(int(problem), len(gts.counts))
+        self.non_finite_costs.report(
+            image=image_name(gts.metas, image),
+            predictions=f'decoder layer {layer}',
+            pairs=is_bad[problem].nonzero(),
+            num_costs=gts.counts[image] * is_bad.shape[2])

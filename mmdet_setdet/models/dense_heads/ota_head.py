@@ -1,4 +1,4 @@
-"""OTA's head: FCOS's towers, trained on what a transport plan assigns (Ge et al., arXiv 2103.14259)."""
+"""OTA's head: FCOS's towers, trained with the assignment of a transport plan (Ge et al., arXiv 2103.14259)."""
 import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads import FCOSHead
@@ -7,108 +7,164 @@ from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...errors import InputError
 from ...registry import MODELS, TASK_UTILS
+from ..assignment import OTAAssigner
+from ..ground_truths import GroundTruths
 
 GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
 IOU_BRANCH_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.5)
 
 
+def flatten_levels(levels: list[Tensor]) -> Tensor:
+    """Concatenate maps (B, C, H, W) of the levels to (B, N, C), N cells in all."""
+    flat = [level.flatten(2) for level in levels]
+    return torch.cat(flat, -1).transpose(1, 2)
+
+
 @MODELS.register_module()
 class OTAHead(FCOSHead):
-    """A dense head whose targets are :class:`OTAAssigner`'s and whose branch beside the boxes predicts their IoU.
+    """A dense head with targets from :class:`OTAAssigner` and a branch that predicts the IoU of its boxes.
 
-    Towers, scales of the levels and distances to the four sides are FCOS's; so are the names of the weights: the IoU
-    branch is ``conv_centerness``. A detection's score is the root of class times IoU (the authors' code; the paper's
-    section 4.1 names the branch).
+    Towers, scales per level and distances to the four sides are those of FCOS. So are the names of the weights: the
+    IoU branch is ``conv_centerness``. The score of a detection is the square root of class times IoU (the authors'
+    code; section 4.1 of the paper names the branch).
 
     Args:
-        num_classes (int): Classes without background.
-        in_channels (int): Channels of the levels.
-        point_offset (float): Where in its cell a prediction stands, as a share of the stride, 0 to 1: 0.5 in mmdet's
-            heads, 0 in the authors' code.
-        loss_bbox (dict): Loss of boxes.
+        num_classes (int): Number of classes K without background.
+        in_channels (int): Channels of the feature levels.
+        point_offset (float): Where a prediction stands in its cell, as a fraction of the stride in [0, 1]: 0.5 in
+            mmdet's heads, 0 in the authors' code.
+        loss_bbox (dict): Loss of the boxes.
         loss_centerness (dict): Loss of the predicted IoU.
-        **kwargs: As :class:`FCOSHead`, but for what tells it how to assign. ``train_cfg`` may hold ``assigner``, an
-            :class:`OTAAssigner` of logits by default.
+        **kwargs: See :class:`FCOSHead`, except for its own assignment. ``train_cfg`` may hold ``assigner``, by default
+            an :class:`OTAAssigner` of logits.
 
     Raises:
-        ValueError: The assigner cannot assign a batch.
+        InputError: The assigner is not an :class:`OTAAssigner`.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, point_offset: float = 0.5, loss_bbox: dict = GIOU_LOSS,
-                 loss_centerness: dict = IOU_BRANCH_LOSS, **kwargs) -> None:
-        # NMS is to see boxes as they are predicted: they are cut off at the image's border behind it.
-        bbox_coder = dict(type='DistancePointBBoxCoder', clip_border=False)
-        super().__init__(num_classes, in_channels, norm_on_bbox=True, centerness_on_reg=True, loss_bbox=loss_bbox,
-                         loss_centerness=loss_centerness, bbox_coder=bbox_coder, **kwargs)
+    def __init__(self,
+                 num_classes: int,
+                 in_channels: int,
+                 point_offset: float = 0.5,
+                 loss_bbox: dict = GIOU_LOSS,
+                 loss_centerness: dict = IOU_BRANCH_LOSS,
+                 **kwargs) -> None:
+        super().__init__(
+            num_classes,
+            in_channels,
+            norm_on_bbox=True,
+            centerness_on_reg=True,
+            loss_bbox=loss_bbox,
+            loss_centerness=loss_centerness,
+            # NMS sees boxes as they are predicted; they are clipped after it.
+            bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False),
+            **kwargs)
         self.prior_generator = MlvlPointGenerator(self.strides, offset=point_offset)
-        self.assigner = TASK_UTILS.build((self.train_cfg or {}).get('assigner', dict(type='OTAAssigner')))
-        if not hasattr(self.assigner, 'assign_batch'):
-            raise ValueError(f'OTAHead: train_cfg.assigner is a {type(self.assigner).__name__}, which has no '
-                             "assign_batch; take type='OTAAssigner'")
+        train_cfg = self.train_cfg or {}
+        self.assigner = TASK_UTILS.build(train_cfg.get('assigner', dict(type='OTAAssigner')))
+        if not isinstance(self.assigner, OTAAssigner):
+            raise InputError(f'OTAHead: train_cfg.assigner is a {type(self.assigner).__name__}, which cannot assign a '
+                             "batch of dense predictions; use type='OTAAssigner'")
 
-    def loss_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], iou_preds: list[Tensor],
-                     batch_gt_instances: list[InstanceData], batch_img_metas: list[dict],
+    def loss_by_feat(self,
+                     cls_scores: list[Tensor],
+                     bbox_preds: list[Tensor],
+                     iou_preds: list[Tensor],
+                     batch_gt_instances: list[InstanceData],
+                     batch_img_metas: list[dict],
                      batch_gt_instances_ignore: list[InstanceData] | None = None) -> dict[str, Tensor]:
-        """The losses of a step.
+        """Assign the predictions and compute the losses.
 
         Args:
-            cls_scores (list[Tensor]): Logits of the classes by level, (B, K, H, W).
-            bbox_preds (list[Tensor]): Distances to left, top, right and bottom in strides by level, (B, 4, H, W).
-            iou_preds (list[Tensor]): Logits of the IoU by level, (B, 1, H, W).
-            batch_gt_instances (list[InstanceData]): Objects of each image, ``bboxes`` in pixels and ``labels``.
-            batch_img_metas (list[dict]): Meta information of the images.
+            cls_scores (list[Tensor]): Class logits per level, (B, K, H, W).
+            bbox_preds (list[Tensor]): Distances to left, top, right and bottom in strides per level, (B, 4, H, W).
+            iou_preds (list[Tensor]): IoU logits per level, (B, 1, H, W).
+            batch_gt_instances (list[InstanceData]): ``bboxes`` in pixels and ``labels`` per image.
+            batch_img_metas (list[dict]): Meta information per image.
             batch_gt_instances_ignore (list[InstanceData], optional): Not read, as in the authors' code.
 
         Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, each over the number of assigned
-            predictions, a mean of all processes.
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou``, each divided by the number of assigned
+            predictions, averaged over processes.
         """
-        priors = torch.cat(self.prior_generator.grid_priors(
-            [level.shape[-2:] for level in cls_scores], device=cls_scores[0].device, with_stride=True))
-        logits, distances, iou_logits = (
-            torch.cat([level.flatten(2) for level in levels], -1).transpose(1, 2)
-            for levels in (cls_scores, bbox_preds, iou_preds))
-        bboxes = self.bbox_coder.decode(priors[:, :2].expand(len(logits), -1, -1), distances * priors[:, 2:3])
-        targets = self.assigner.assign_batch(logits.detach(), bboxes.detach(), priors, batch_gt_instances,
-                                             batch_img_metas)
-        assigned = targets.gt_inds > 0
-        num_assigned = reduce_mean(assigned.sum().float()).clamp(min=1)
-        labels = torch.where(assigned, targets.labels, self.num_classes)
-        pred, target = bboxes[assigned], targets.bboxes[assigned]
-        return dict(
-            loss_cls=self.loss_cls(logits.flatten(0, 1), labels.flatten(), avg_factor=num_assigned),
-            # Of no boxes mmdet's loss is a constant, and the parameters would get no gradient.
-            loss_bbox=self.loss_bbox(pred, target, avg_factor=num_assigned) if len(pred) else pred.sum(),
-            loss_iou=self.loss_centerness(
-                iou_logits[..., 0][assigned], targets.overlaps[assigned], avg_factor=num_assigned))
+        logits = flatten_levels(cls_scores)
+        distances = flatten_levels(bbox_preds)
+        iou_logits = flatten_levels(iou_preds)[..., 0]
+        sizes = [level.shape[-2:] for level in cls_scores]
+        priors = self.prior_generator.grid_priors(sizes, device=logits.device, with_stride=True)
+        priors = torch.cat(priors)
+        points = priors[:, :2].expand(len(logits), -1, -1)
+        bboxes = self.bbox_coder.decode(points, distances * priors[:, 2:3])
 
-    def predict_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], iou_preds: list[Tensor],
+        gts = GroundTruths.from_instances(batch_gt_instances, batch_img_metas)
+        targets = self.assigner.assign_batch(logits.detach(), bboxes.detach(), priors, gts)
+        is_assigned = targets.gt_inds > 0
+        num_assigned = is_assigned.sum().float()
+        num_assigned = reduce_mean(num_assigned).clamp(min=1)
+
+        labels = torch.where(is_assigned, targets.labels, self.num_classes)
+        pred_bboxes = bboxes[is_assigned]
+        if len(pred_bboxes):
+            loss_bbox = self.loss_bbox(
+                pred_bboxes,
+                targets.bboxes[is_assigned],
+                avg_factor=num_assigned)
+        else:
+            # Without boxes mmdet's loss is a constant, and the parameters would get no gradient.
+            loss_bbox = pred_bboxes.sum()
+        loss_cls = self.loss_cls(
+            logits.flatten(0, 1),
+            labels.flatten(),
+            avg_factor=num_assigned)
+        loss_iou = self.loss_centerness(
+            iou_logits[is_assigned],
+            targets.overlaps[is_assigned],
+            avg_factor=num_assigned)
+        return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_iou=loss_iou)
+
+    def predict_by_feat(self,
+                        cls_scores: list[Tensor],
+                        bbox_preds: list[Tensor],
+                        iou_preds: list[Tensor],
                         **kwargs) -> list[InstanceData]:
-        """Detections of each image; the arguments are those of :meth:`loss_by_feat`, distances in pixels.
+        """Return the detections per image; arguments as in :meth:`loss_by_feat`, with distances in pixels.
 
-        The score takes part in the choice of the first ``nms_pre`` predictions, so it is joined here and not, as
-        mmdet's score factors are, behind that choice. Of a level with fewer cells than ``nms_pre`` no more predictions
-        take part than it has cells.
+        The score decides which ``nms_pre`` predictions of a level are kept. So class and IoU are combined here, not
+        after that choice like mmdet's score factors. A level with fewer cells than ``nms_pre`` keeps at most one
+        prediction per cell.
         """
-        # The logit of sqrt(p * q), which the base class turns into a probability.
-        roots = [(F.logsigmoid(level.float()) + F.logsigmoid(iou.float())) / 2
-                 for level, iou in zip(cls_scores, iou_preds)]
-        joint = [root - torch.log(-torch.expm1(root)) for root in roots]
-        nms_pre = (kwargs.get('cfg') or self.test_cfg).get('nms_pre', -1)
-        for level in joint:
-            num_cells = level[0, 0].numel()
+        cfg = kwargs.get('cfg') or self.test_cfg
+        nms_pre = cfg.get('nms_pre', -1)
+        joint_scores = []
+        for class_logits, iou_logits in zip(cls_scores, iou_preds):
+            joint = self._joint_logits(class_logits.float(), iou_logits.float())
+            num_cells = joint[0, 0].numel()
             if num_cells < nms_pre:
-                least = level.flatten(1).topk(num_cells).values[:, -1]
-                level.masked_fill_(level < least[:, None, None, None], -torch.inf)
-        return super().predict_by_feat(joint, bbox_preds, **kwargs)
+                lowest = joint.flatten(1).topk(num_cells).values[:, -1]
+                is_dropped = joint < lowest[:, None, None, None]
+                joint = joint.masked_fill(is_dropped, -torch.inf)
+            joint_scores.append(joint)
+        return super().predict_by_feat(joint_scores, bbox_preds, **kwargs)
 
-    def _bbox_post_process(self, results: InstanceData, cfg: dict, rescale: bool = False, with_nms: bool = True,
+    @staticmethod
+    def _joint_logits(class_logits: Tensor, iou_logits: Tensor) -> Tensor:
+        """Return the logits of sqrt(class * IoU), which the base class turns into probabilities."""
+        log_score = (F.logsigmoid(class_logits) + F.logsigmoid(iou_logits)) / 2
+        return log_score - torch.log(-torch.expm1(log_score))
+
+    def _bbox_post_process(self,
+                           results: InstanceData,
+                           cfg: dict,
+                           rescale: bool = False,
+                           with_nms: bool = True,
                            img_meta: dict | None = None) -> InstanceData:
-        """NMS, then the boxes are cut off at the image's border and what is empty goes."""
+        """Apply NMS, clip the boxes to the image and drop empty ones."""
         results = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         height, width = img_meta['ori_shape' if rescale else 'img_shape'][:2]
         border = results.bboxes.new_tensor([width, height])
-        low, high = results.bboxes.view(-1, 2, 2).clamp(min=0).minimum(border).unbind(1)
+        corners = results.bboxes.view(-1, 2, 2).clamp(min=0).minimum(border)
+        low, high = corners.unbind(1)
         results.bboxes = torch.cat([low, high], 1)
         return results[(high > low).all(1)]
