@@ -15,8 +15,9 @@ from mmdet_setdet.checkpoints.convert import convert
 from mmdet_setdet.checkpoints.families import candidates, guess
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones import CrossFormer
-from mmdet_setdet.models.backbones.crossformer import ATTENTIONS, POSITIONS, conv_of_blocks
-from mmdet_setdet.models.layers.grouped_attention import Groups, axis_groups
+from mmdet_setdet.models.backbones.crossformer import ATTENTIONS, POSITIONS
+from mmdet_setdet.models.backbones.crossformer.groups import Groups, axis_groups
+from mmdet_setdet.models.layers.fast.conv_on_blocks import conv_on_blocks as conv_of_blocks
 
 SMALL = dict(embed_dims=32, depths=(2, 2, 3, 2))
 
@@ -162,7 +163,7 @@ def test_padding_changes_no_attention():
         expected = expected + block.mlp.fc2(torch.nn.functional.gelu(block.mlp.fc1(block.norm2(expected))))
 
         groups = Groups(2, *(axis_groups(length, 5, interval, 0, x.device) for length in (height, width)))
-        tokens = block(groups.arrange(x.view(-1, dims), None), groups, (differences, pairs))
+        tokens = model.run_block(block, groups.arrange(x.view(-1, dims)), groups, (differences, pairs))
         got = tokens.index_select(0, groups.inverse).view(x.shape)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
@@ -252,7 +253,7 @@ def test_parts_of_the_groups_give_what_all_give(monkeypatch):
     model, x = small(drop_path_rate=0.5).train(), cases.images((64, 96))
     results = []
     for floats in (2**30, 2**12):
-        monkeypatch.setattr('mmdet_setdet.models.backbones.crossformer.CACHED_FLOATS', floats)
+        monkeypatch.setattr('mmdet_setdet.models.layers.fast.chunks.CACHED_FLOATS', floats)
         torch.manual_seed(1)
         maps = model(x)
         loss = sum(stage.square().mean() for stage in maps)
@@ -264,7 +265,7 @@ def test_parts_of_the_groups_give_what_all_give(monkeypatch):
 def test_drop_path_leaves_out_whole_images():
     groups = Groups(3, *(axis_groups(10, 4, 2, 0, 'cpu') for _ in range(2)))
     torch.manual_seed(0)
-    scale = torch.stack([groups.drop_path(0.4).squeeze(1)[groups.inverse] for _ in range(200)]).view(200, 3, 100)
+    scale = torch.stack([groups.drop_path_scale(0.4).squeeze(1)[groups.inverse] for _ in range(200)]).view(200, 3, 100)
     assert (scale == scale[..., :1]).all() and scale.unique().tolist() == pytest.approx([0, 1 / 0.6])
     assert scale.mean().item() == pytest.approx(1, abs=0.1)
 
@@ -284,28 +285,6 @@ def test_out_indices_build_what_is_needed():
     assert [stage.shape[1:] for stage in maps] == [(32, 16, 16), (128, 4, 4)]
     sum(stage.square().mean() for stage in maps).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize('form', ['classification', 'detection'])
-def test_loads_the_authors_checkpoints(tmp_path, form):
-    model = small()
-    weights = dict(model.state_dict())
-    if form == 'classification':
-        tables = {'layers.0.blocks.0.attn.biases': torch.zeros(9, 2), 'norm.weight': torch.ones(256),
-                  'layers.0.blocks.0.attn.relative_position_index': torch.zeros(4, 4), 'head.bias': torch.zeros(9)}
-        content = dict(model={**weights, **tables}, epoch=299)
-    else:
-        content = dict(state_dict={f'backbone.{key}': value for key, value in weights.items()}, meta=dict(epoch=12))
-        content['state_dict']['neck.fpn_convs.0.conv.bias'] = torch.zeros(9)
-    torch.save(content, tmp_path / 'authors.pth')
-    fresh = CrossFormer(SMALL)
-    fresh.load_state_dict(copy.copy(content), strict=True)
-    assert all(torch.equal(value, weights[key]) for key, value in fresh.state_dict().items())
-    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'authors.pth'))
-    fresh = MODELS.build(dict(type='CrossFormer', arch=SMALL, init_cfg=init_cfg))
-    fresh.init_weights()
-    assert all(torch.equal(value, weights[key]) for key, value in fresh.state_dict().items())
-    load_checkpoint(CrossFormer(SMALL), str(tmp_path / 'authors.pth'), strict=True)
 
 
 def test_starts_as_the_authors_do():
