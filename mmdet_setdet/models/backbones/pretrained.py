@@ -19,12 +19,14 @@ class PretrainedMixin:
             super().init_weights()  # warns, and does nothing else
             return
         init_cfg = self.init_cfg
-        self.init_cfg = [config for config in _as_list(init_cfg) if not _is_pretrained(config)]
+        configs = _as_list(init_cfg)
+        self.init_cfg = [config for config in configs if not _is_pretrained(config)]
         super().init_weights()
         self.init_cfg = init_cfg
-        for config in _as_list(init_cfg):
+        for config in configs:
             if _is_pretrained(config):
-                options = {name: value for name, value in config.items() if name != 'type'}
+                options = dict(config)
+                del options['type']
                 load_pretrained(self, **options)
 
     @property
@@ -43,7 +45,10 @@ def _is_pretrained(config: dict) -> bool:
     return config['type'] in ('Pretrained', PretrainedInit)
 
 
-def load_pretrained(backbone: nn.Module, checkpoint: str, prefix: str | None = None, map_location: str = 'cpu') -> None:
+def load_pretrained(backbone: nn.Module,
+                    checkpoint: str,
+                    prefix: str | None = None,
+                    map_location: str = 'cpu') -> None:
     """Load weights into a backbone, as mmengine's initializer 'Pretrained' does: what does not fit is logged.
 
     In addition, weights may be kept under 'model' in the file, as by the authors of CrossFormer and DETR; and a file of
@@ -60,12 +65,11 @@ def load_pretrained(backbone: nn.Module, checkpoint: str, prefix: str | None = N
         InputError: None of the weights fits the backbone.
     """
     print_log(f'load {prefix or "weights"} of a backbone from: {checkpoint}', logger='current')
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location, logger='current')
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger='current')
     all_weights = _unwrap(content)
     weights = all_weights
     if prefix is not None:
-        stem = prefix.removesuffix('.') + '.'
-        weights = {name.removeprefix(stem): value for name, value in all_weights.items() if name.startswith(stem)}
+        weights = _strip_prefix(all_weights, prefix.removesuffix('.') + '.')
     own = backbone.state_dict()
     if not any(_fits(name, value, own) for name, value in weights.items()):
         raise InputError(_explain(checkpoint, prefix, list(all_weights), list(own)))
@@ -82,11 +86,23 @@ def _unwrap(content: dict) -> dict:
     return {name.removeprefix('module.'): value for name, value in content.items()}
 
 
+def _strip_prefix(weights: dict, prefix: str) -> dict:
+    """Return the weights whose names begin with a prefix, without it."""
+    stripped = {}
+    for name, value in weights.items():
+        if name.startswith(prefix):
+            stripped[name.removeprefix(prefix)] = value
+    return stripped
+
+
 def _fits(name: str, value: object, own: dict[str, Tensor]) -> bool:
     return name in own and isinstance(value, Tensor) and value.shape == own[name].shape
 
 
-def _explain(checkpoint: str, prefix: str | None, names: list[str], own_names: list[str]) -> str:
+def _explain(checkpoint: str,
+             prefix: str | None,
+             names: list[str],
+             own_names: list[str]) -> str:
     """Return what to do about a checkpoint none of whose weights fits."""
     with_prefix = '' if prefix is None else f' with prefix={prefix!r}'
     message = f'{checkpoint}: none of its weights fits the backbone{with_prefix}'
@@ -95,5 +111,6 @@ def _explain(checkpoint: str, prefix: str | None, names: list[str], own_names: l
         if name.endswith('.' + deepest):
             stem = name.removesuffix(deepest)
             return f'{message}. They are those of a whole model: add prefix={stem!r} to init_cfg'
-    return f'{message}. Its weights begin with {", ".join(names[:3])}, those of the backbone with ' \
-           f'{", ".join(own_names[:3])}'
+    first = ', '.join(names[:3])
+    own_first = ', '.join(own_names[:3])
+    return f'{message}. Its weights begin with {first}, those of the backbone with {own_first}'

@@ -70,10 +70,11 @@ class DeformableAttention(MultiScaleDeformableAttention):
         value = self.value_proj(value)
         if key_padding_mask is not None:
             value = value.masked_fill(key_padding_mask[..., None], 0.)
-        value = value.unflatten(-1, (self.num_heads, -1))
-        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        offsets = self.sampling_offsets(query).unflatten(-1, (self.num_heads, -1))
-        output = self.output_proj(self._sample(value, shapes, offsets, weights, reference_points))
+        value = self._split_heads(value)
+        weights = self._split_heads(self.attention_weights(query)).softmax(-1)
+        offsets = self._split_heads(self.sampling_offsets(query))
+        sampled = self._sample(value, shapes, offsets, weights, reference_points)
+        output = self.output_proj(sampled)
         if not self.batch_first:
             output = output.transpose(0, 1)
         return self.dropout(output) + identity
@@ -87,6 +88,9 @@ class DeformableAttention(MultiScaleDeformableAttention):
             raise ValueError(f'spatial_shapes {shapes} make {expected} tokens, but value has {num_tokens}')
         if reference_dims not in (2, 4):
             raise ValueError(f'reference_points must be (x, y) or (cx, cy, w, h), got {reference_dims} numbers')
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1))
 
     def _sample(self,
                 value: Tensor,
@@ -105,7 +109,8 @@ class DeformableAttention(MultiScaleDeformableAttention):
         """
         dtype = torch.promote_types(value.dtype, torch.float32)
         points = self._points_in_pixels(shapes, offsets.to(dtype), references.to(dtype))
-        weights = weights.to(dtype).unflatten(-1, (self.num_levels, self.num_points))
+        weights = weights.to(dtype)
+        weights = weights.unflatten(-1, (self.num_levels, self.num_points))
         sampled = sample_levels(value.to(dtype), shapes, points, weights, self.im2col_step)
         return sampled.type_as(value)
 
@@ -114,14 +119,18 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
         Offsets from a point are in pixels, offsets from a box in halves of its sides, shared among the points.
         """
-        sizes = on_device(references.device, [(w, h) for h, w in shapes]).to(references.dtype)
+        sizes = on_device(references.device, [(w, h) for h, w in shapes])
+        sizes = sizes.to(references.dtype)
         centres = references[..., :2] * sizes - 0.5
         if references.shape[-1] == 4:
             units = references[..., 2:] * (0.5 / self.num_points) * sizes
         else:
             units = torch.ones_like(centres)
         # One row for each query, as long as that of its heads: numbers to be repeated in pairs would be added slowly.
-        centres = centres.repeat_interleave(self.num_points, 2).flatten(2)[:, :, None]
-        units = units.repeat_interleave(self.num_points, 2).flatten(2)[:, :, None]
-        points = torch.addcmul(centres, offsets, units)
+        centres = centres.repeat_interleave(self.num_points, 2)
+        units = units.repeat_interleave(self.num_points, 2)
+        points = torch.addcmul(
+            centres.flatten(2)[:, :, None],
+            offsets,
+            units.flatten(2)[:, :, None])
         return points.unflatten(-1, (self.num_levels, self.num_points, 2))

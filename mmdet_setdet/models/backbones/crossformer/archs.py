@@ -5,7 +5,10 @@ from typing import Any
 from ....errors import InputError
 from .attention import HEAD_DIMS
 
-_PLUS = dict(group_sizes=(4, 4, 14, 7), intervals=(4, 2, 1, 1), cooling=True)
+_PLUS = dict(
+    group_sizes=(4, 4, 14, 7),
+    intervals=(4, 2, 1, 1),
+    cooling=True)
 ARCHS = {
     'tiny': dict(embed_dims=64, depths=(1, 1, 8, 6), drop_path_rate=0.1),
     'small': dict(embed_dims=96, depths=(2, 2, 6, 2), drop_path_rate=0.2),
@@ -16,7 +19,11 @@ ARCHS = {
     'plus-large': dict(embed_dims=128, depths=(2, 2, 18, 2), drop_path_rate=0.5, **_PLUS),
     'plus-huge': dict(embed_dims=128, depths=(6, 6, 18, 2), drop_path_rate=0.5, **_PLUS),
 }
-DEFAULTS = dict(group_sizes=(7, 7, 7, 7), intervals=(8, 4, 2, 1), cooling=False, drop_path_rate=0.)
+DEFAULTS = dict(
+    group_sizes=(7, 7, 7, 7),
+    intervals=(8, 4, 2, 1),
+    cooling=False,
+    drop_path_rate=0.)
 ATTENTIONS = ('short-long', 'short-long-map', 'short', 'swin', 'pvt')
 POSITIONS = ('dynamic', 'dynamic-residual', 'relative', 'absolute', 'none')
 # Biases for pairs of tokens within a group.

@@ -5,7 +5,7 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
 from ...layers.fast import Linear, biased_attention
-from .groups import Groups
+from .groups import Groups, RelativePositions
 
 HEAD_DIMS = 32
 
@@ -32,7 +32,10 @@ class DynamicPosition(nn.Module):
 
     @staticmethod
     def _layer(dims: int, out_dims: int) -> nn.Sequential:
-        return nn.Sequential(nn.LayerNorm(dims), nn.ReLU(inplace=True), nn.Linear(dims, out_dims))
+        return nn.Sequential(
+            nn.LayerNorm(dims),
+            nn.ReLU(inplace=True),
+            nn.Linear(dims, out_dims))
 
     def forward(self, differences: Tensor) -> Tensor:
         """(P, 2) -> (P, num_heads)."""
@@ -54,7 +57,8 @@ class RelativePosition(nn.Module):
     def forward(self, differences: Tensor) -> Tensor:
         """(P, 2) -> (P, num_heads)."""
         rows, columns = (differences.long() + self.size - 1).unbind(1)
-        return self.relative_position_bias_table[rows * (2 * self.size - 1) + columns]
+        index = rows * (2 * self.size - 1) + columns
+        return self.relative_position_bias_table[index]
 
 
 class Attention(nn.Module):
@@ -75,27 +79,31 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rows: int, columns: int, bias: Tensor | None) -> Tensor:
         """Tokens of groups of rows x columns = N, (T, C), and biases (heads, N, N) -> (T, C)."""
-        qkv = self.qkv(x).view(-1, rows * columns, 3, self.num_heads, HEAD_DIMS)
+        qkv = self.qkv(x)
+        qkv = qkv.view(-1, rows * columns, 3, self.num_heads, HEAD_DIMS)
         query, key, value = qkv.transpose(1, 3).unbind(2)
         attended = biased_attention(query, key, value, bias)
-        return self.proj(attended.transpose(1, 2).reshape(len(x), -1))
+        attended = attended.transpose(1, 2).reshape(x.shape)
+        return self.proj(attended)
 
-    def biases(self, groups: Groups, relative: tuple[Tensor, Tensor] | None) -> list[Tensor] | list[None]:
+    def biases(self, groups: Groups, relative: RelativePositions | None) -> list[Tensor | None]:
         """Return the biases of each shape of group, (heads, N, N): parts of those of the largest.
 
         Args:
             groups (Groups): The groups.
-            relative (tuple[Tensor, Tensor], optional): Their ``relative_positions``, of the largest group.
+            relative (RelativePositions, optional): Within the largest group.
         """
         if self.pos is None:
             return [None] * len(groups.shapes)
         differences, pairs = relative
         by_difference = self.pos(differences).t().contiguous()
-        largest = by_difference.index_select(1, pairs.flatten()).view(-1, *groups.largest, *groups.largest)
+        largest = by_difference.index_select(1, pairs.flatten())
+        largest = largest.view(-1, *groups.largest, *groups.largest)
         biases = []
         for _, rows, columns in groups.shapes:
             bias = largest[:, :rows, :columns, :rows, :columns]
-            biases.append(bias.reshape(self.num_heads, rows * columns, rows * columns))
+            bias = bias.reshape(self.num_heads, rows * columns, -1)
+            biases.append(bias)
         return biases
 
 
@@ -123,13 +131,17 @@ class PooledAttention(nn.Module):
     def forward(self, x: Tensor, rows: int, columns: int, bias: None) -> Tensor:
         """Tokens of maps of rows x columns, (T, C) -> (T, C)."""
         maps = x.view(-1, rows, columns, x.shape[1])
-        query = self.q(x).view(len(maps), -1, self.num_heads, HEAD_DIMS).transpose(1, 2)
+        images = len(maps)
+        query = self.q(x)
+        query = query.view(images, -1, self.num_heads, HEAD_DIMS).transpose(1, 2)
         if self.stride > 1:
             maps = self._pool(maps)
-        kv = self.kv(maps).view(len(maps), -1, 2, self.num_heads, HEAD_DIMS)
+        kv = self.kv(maps)
+        kv = kv.view(images, -1, 2, self.num_heads, HEAD_DIMS)
         key, value = kv.transpose(1, 3).unbind(2)
         attended = biased_attention(query, key, value, bias)
-        return self.proj(attended.transpose(1, 2).reshape(len(x), -1))
+        attended = attended.transpose(1, 2).reshape(x.shape)
+        return self.proj(attended)
 
     def biases(self, groups: Groups, relative: None) -> list[None]:
         """Return None for each shape of group."""
@@ -137,6 +149,8 @@ class PooledAttention(nn.Module):
 
     def _pool(self, maps: Tensor) -> Tensor:
         rows, columns = maps.shape[1:3]
-        maps = F.pad(maps, (0, 0, 0, -columns % self.stride, 0, -rows % self.stride))
+        missing_rows = -rows % self.stride
+        missing_columns = -columns % self.stride
+        maps = F.pad(maps, (0, 0, 0, missing_columns, 0, missing_rows))
         maps = self.sr(maps.permute(0, 3, 1, 2))
         return self.norm(maps.permute(0, 2, 3, 1))

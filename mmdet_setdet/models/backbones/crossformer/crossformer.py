@@ -143,8 +143,10 @@ class CrossFormer(PretrainedMixin, BaseModule):
     def _absolute_positions(self, height: int, width: int) -> Tensor:
         """Return the absolute positions of a map, (1, H, W, C)."""
         side = round(self.absolute_pos_embed.shape[1]**0.5)
-        table = self.absolute_pos_embed.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        return F.interpolate(table, (height, width), mode='bicubic').permute(0, 2, 3, 1)
+        table = self.absolute_pos_embed.unflatten(1, (side, side))
+        table = table.permute(0, 3, 1, 2)
+        table = F.interpolate(table, (height, width), mode='bicubic')
+        return table.permute(0, 2, 3, 1)
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from ...layers.fast import patch_conv
 
 
-def cross_scale_convs(in_dims: int, out_dims: int, sizes: Sequence[int], stride: int) -> nn.ModuleList:
+def cross_scale_convs(in_dims: int,
+                      out_dims: int,
+                      sizes: Sequence[int],
+                      stride: int) -> nn.ModuleList:
     """Make convolutions around the same centres, whose outputs are concatenated.
 
     Each has half the channels of the next smaller kernel; the last two have equally many. Of 96 channels kernels of 4,
@@ -23,8 +26,9 @@ def cross_scale_convs(in_dims: int, out_dims: int, sizes: Sequence[int], stride:
     convs = nn.ModuleList()
     for index, size in enumerate(sizes):
         halvings = min(index + 1, len(sizes) - 1)
+        conv_dims = out_dims // 2**halvings
         padding = (size - stride) // 2
-        convs.append(nn.Conv2d(in_dims, out_dims // 2**halvings, size, stride, padding))
+        convs.append(nn.Conv2d(in_dims, conv_dims, size, stride, padding))
     return convs.to(memory_format=torch.channels_last)  # as the maps: weights are not laid out again at each call
 
 
@@ -39,9 +43,12 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, H // 4, W // 4, C); a side below 4 pixels counts as 4."""
         height, width = x.shape[-2:]
-        x = F.pad(x, (0, max(4 - width, 0), 0, max(4 - height, 0)))
-        maps = torch.cat([patch_conv(conv, x) for conv in self.projs], 1)
-        return self.norm(maps.permute(0, 2, 3, 1))
+        missing_rows = max(4 - height, 0)
+        missing_columns = max(4 - width, 0)
+        x = F.pad(x, (0, missing_columns, 0, missing_rows))
+        maps = [patch_conv(conv, x) for conv in self.projs]
+        x = torch.cat(maps, 1).permute(0, 2, 3, 1)
+        return self.norm(x)
 
 
 class PatchMerging(nn.Module):
@@ -55,7 +62,8 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / 2, W / 2, 2 C), rounded up."""
         height, width = x.shape[1:3]
-        x = F.pad(self.norm(x), (0, 0, 0, width % 2, 0, height % 2))
+        x = self.norm(x)
+        x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         x = x.permute(0, 3, 1, 2)
-        maps = torch.cat([conv(x) for conv in self.reductions], 1)
-        return maps.permute(0, 2, 3, 1)
+        maps = [conv(x) for conv in self.reductions]
+        return torch.cat(maps, 1).permute(0, 2, 3, 1)

@@ -10,8 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Differences of positions, and the index of the difference of each pair of tokens.
+RelativePositions = tuple[Tensor, Tensor]
 
-def axis_groups(length: int, size: int, interval: int = 1, shift: int = 0, device='cpu') -> list[Tensor]:
+
+def axis_groups(length: int,
+                size: int,
+                interval: int = 1,
+                shift: int = 0,
+                device: torch.device | str = 'cpu') -> list[Tensor]:
     """Divide positions 0 ... length - 1 into groups of G positions that lie I apart (arXiv 2108.00154, section 3.2).
 
     A span of G * I positions holds I groups. The positions after the last full span are divided in the same way, into
@@ -35,16 +42,20 @@ def axis_groups(length: int, size: int, interval: int = 1, shift: int = 0, devic
     positions = torch.arange(length, device=device)
     shifted = positions[None, :shift]
     span = size * interval
-    end = shift + (length - shift) // span * span
-    full = positions[shift:end].view(-1, size, interval).transpose(1, 2).reshape(-1, size)
+    num_spans = (length - shift) // span
+    end = shift + num_spans * span
+    full = positions[shift:end].view(-1, size, interval)
+    full = full.transpose(1, 2).reshape(-1, size)
 
     # Of the rest each group has every I-th position; the first ``num_longer`` of the groups have one more.
     rest = positions[end:]
     members, num_longer = divmod(len(rest), interval)
-    rest = F.pad(rest, (0, -len(rest) % interval)).view(-1, interval).T
+    rest = F.pad(rest, (0, -len(rest) % interval))
+    rest = rest.view(-1, interval).T
     longer = rest[:num_longer]
     shorter = rest[num_longer:, :members]
-    return [groups for groups in (shifted, full, longer, shorter) if groups.numel()]
+    candidates = (shifted, full, longer, shorter)
+    return [groups for groups in candidates if groups.numel()]
 
 
 class Groups:
@@ -64,20 +75,27 @@ class Groups:
     def __init__(self, images: int, rows: list[Tensor], columns: list[Tensor]) -> None:
         height = sum(groups.numel() for groups in rows)
         width = sum(groups.numel() for groups in columns)
-        first_token = torch.arange(images, device=rows[0].device) * (height * width)
-        first_token = first_token.view(-1, 1, 1, 1, 1)
+        image = torch.arange(images, device=rows[0].device)
+        first_token = (image * height * width).view(-1, 1, 1, 1, 1)
         order = []
         self.shapes = []
         self.images = images
         for row in rows:
             for column in columns:
-                place = row[:, None, :, None] * width + column[:, None, :]  # row groups, column groups, rows, columns
-                order.append((first_token + place).flatten())
-                self.shapes.append((images * len(row) * len(column), row.shape[1], column.shape[1]))
+                # (row groups, column groups, rows of a group, columns of a group)
+                token = row[:, None, :, None] * width + column[:, None, :]
+                order.append((first_token + token).flatten())
+                count = images * len(row) * len(column)
+                self.shapes.append((count, row.shape[1], column.shape[1]))
         self.order = torch.cat(order)
 
     @classmethod
-    def of_map(cls, shape: tuple[int, int, int], size: int, interval: int, shift: int, device) -> 'Groups':
+    def of_map(cls,
+               shape: tuple[int, int, int],
+               size: int,
+               interval: int = 1,
+               shift: int = 0,
+               device: torch.device | str = 'cpu') -> 'Groups':
         """Make groups of ``size`` x ``size`` tokens on (B, H, W) maps, see :func:`axis_groups`."""
         images, height, width = shape
         rows = axis_groups(height, size, interval, shift, device)
@@ -94,7 +112,8 @@ class Groups:
     def inverse(self) -> Tensor:
         """The place of each token, (T, )."""
         places = torch.arange(len(self.order), device=self.order.device)
-        return torch.empty_like(self.order).scatter_(0, self.order, places)
+        inverse = torch.empty_like(self.order)
+        return inverse.scatter_(0, self.order, places)
 
     def arrange(self, tokens: Tensor, current: 'Groups | None' = None) -> Tensor:
         """Bring tokens from the order of other groups, or from that of the map (None), into this one, (T, C)."""
@@ -124,7 +143,8 @@ class Groups:
             if max_tokens is not None:
                 at_a_time = max(max_tokens // group_tokens, 1)
             for start in range(0, count, at_a_time):
-                yield min(at_a_time, count - start) * group_tokens, index
+                num_groups = min(at_a_time, count - start)
+                yield num_groups * group_tokens, index
 
     def drop_path_scale(self, rate: float) -> Tensor:
         """Draw the factor of a residual branch in training, one per image: 0, or 1 / (1 - rate); (T, 1)."""
@@ -134,7 +154,9 @@ class Groups:
         return scale.index_select(0, image)
 
 
-def relative_positions(rows: int, columns: int, device=None) -> tuple[Tensor, Tensor]:
+def relative_positions(rows: int,
+                       columns: int,
+                       device: torch.device | None = None) -> RelativePositions:
     """Return how far the tokens of a group of rows x columns = N tokens are apart.
 
     Returns:

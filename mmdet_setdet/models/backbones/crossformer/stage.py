@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...layers.fast import add_branch, map_chunks, mlp, tokens_in_cache
 from .attention import HEAD_DIMS, Attention, DynamicPosition, PooledAttention, RelativePosition
-from .groups import Groups, relative_positions
+from .groups import Groups, RelativePositions, relative_positions
 
 MLP_RATIO = 4
 # CrossFormer++ has an activation cooling layer after every third block (arXiv 2303.06908, section 4.2).
@@ -71,7 +71,8 @@ class Block(nn.Module):
         Returns:
             Tensor: (T, C).
         """
-        x = add_branch(x, self.attn(self.norm1(x), rows, columns, bias), drop_path)
+        attended = self.attn(self.norm1(x), rows, columns, bias)
+        x = add_branch(x, attended, drop_path)
         return add_branch(x, self.mlp(self.norm2(x)), drop_path)
 
     def cool(self, x: Tensor) -> Tensor:
@@ -159,14 +160,17 @@ class Stage(nn.Module):
         return tokens.view(shape)
 
     @staticmethod
-    def run_block(block: Block, tokens: Tensor, groups: Groups, relative: tuple[Tensor, Tensor] | None) -> Tensor:
+    def run_block(block: Block,
+                  tokens: Tensor,
+                  groups: Groups,
+                  relative: RelativePositions | None) -> Tensor:
         """Apply a block to all groups, on a CPU to as many at a time as its cache holds.
 
         Args:
             block (Block): The block.
             tokens (Tensor): In the order of the groups, (T, C). Their memory may be used for the result.
             groups (Groups): The groups.
-            relative (tuple[Tensor, Tensor], optional): See :func:`relative_positions`, of the largest group.
+            relative (RelativePositions, optional): Within the largest group.
 
         Returns:
             Tensor: (T, C).
@@ -175,7 +179,8 @@ class Stage(nn.Module):
         sizes, shape_indices = zip(*groups.chunks(max_tokens))
         drop_path = [None] * len(sizes)
         if block.training and block.drop_path_rate:
-            drop_path = groups.drop_path_scale(block.drop_path_rate).split(list(sizes))
+            scale = groups.drop_path_scale(block.drop_path_rate)
+            drop_path = scale.split(list(sizes))
         biases = block.attn.biases(groups, relative)
         arguments = []
         for shape_index, scale in zip(shape_indices, drop_path):
@@ -183,7 +188,9 @@ class Stage(nn.Module):
             arguments.append((rows, columns, biases[shape_index], scale))
         return map_chunks(block, tokens, sizes, arguments, donated=True)
 
-    def _make_groups(self, shape: tuple[int, int, int], device: torch.device) -> tuple[Groups, Groups]:
+    def _make_groups(self,
+                     shape: tuple[int, int, int],
+                     device: torch.device) -> tuple[Groups, Groups]:
         """Return the groups of the blocks in even and in odd places, for maps (B, H, W)."""
         size = self.group_size
         shorter, longer = sorted(shape[1:])
@@ -192,18 +199,18 @@ class Stage(nn.Module):
         if self.attention == 'pvt' or (is_small and self.position != 'relative'):
             # One group, or squares in the code of 2021.
             size = shorter if spans_map else longer
-        near = Groups.of_map(shape, size, 1, 0, device)
+        near = Groups.of_map(shape, size, device=device)
         if is_small or self.attention in ('short', 'pvt'):
             return near, near
         if self.attention == 'swin':
-            return near, Groups.of_map(shape, size, 1, size // 2, device)
+            return near, Groups.of_map(shape, size, shift=size // 2, device=device)
         if spans_map:
-            return near, Groups.of_map(shape, longer, self.interval, 0, device)
+            return near, Groups.of_map(shape, longer, self.interval, device=device)
         if self.interval == 1:
             return near, near
-        return near, Groups.of_map(shape, size, self.interval, 0, device)
+        return near, Groups.of_map(shape, size, self.interval, device=device)
 
-    def _relative_positions(self, groups: Groups) -> tuple[Tensor, Tensor] | None:
+    def _relative_positions(self, groups: Groups) -> RelativePositions | None:
         """Return relative positions within the largest group, if they are needed; those of a full group are kept."""
         if self.blocks[0].attn.pos is None:
             return None

@@ -6,7 +6,10 @@ from torch import Tensor
 from .switch import enabled
 
 
-def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+def biased_attention(query: Tensor,
+                     key: Tensor,
+                     value: Tensor,
+                     bias: Tensor | None = None) -> Tensor:
     """Return softmax(q k^T / sqrt(d) + bias) v.
 
     torch's fused kernel has no fast gradient for a bias on a CPU: there plain batched products were measured to be
@@ -32,7 +35,10 @@ def biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | N
     return scores.softmax(-1) @ value
 
 
-def plain_biased_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+def plain_biased_attention(query: Tensor,
+                           key: Tensor,
+                           value: Tensor,
+                           bias: Tensor | None = None) -> Tensor:
     """See :func:`biased_attention`."""
     if bias is not None:
         bias = bias.to(query.dtype)[None]

@@ -50,7 +50,9 @@ def map_chunks(function: Callable[..., Tensor],
     return tokens
 
 
-def plain_map_chunks(function: Callable[..., Tensor], chunks: Sequence[Tensor], arguments: Sequence[tuple]) -> Tensor:
+def plain_map_chunks(function: Callable[..., Tensor],
+                     chunks: Sequence[Tensor],
+                     arguments: Sequence[tuple]) -> Tensor:
     """See :func:`map_chunks`."""
     results = []
     for chunk, chunk_arguments in zip(chunks, arguments):

@@ -46,8 +46,10 @@ def conv_on_blocks(conv: nn.Conv2d, x: Tensor) -> Tensor:
     lead = -padding % stride
     trail = -(conv.kernel_size[0] + lead) % stride
     kernel = F.pad(conv.weight, (lead, trail, lead, trail))
+    kernel = F.pixel_unshuffle(kernel, stride)
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % stride, 0, -height % stride))
-    blocks = F.pixel_unshuffle(x, stride).contiguous(memory_format=torch.channels_last)
-    y = F.conv2d(blocks, F.pixel_unshuffle(kernel, stride), conv.bias, padding=(padding + lead) // stride)
+    blocks = F.pixel_unshuffle(x, stride)
+    blocks = blocks.contiguous(memory_format=torch.channels_last)
+    y = F.conv2d(blocks, kernel, conv.bias, padding=(padding + lead) // stride)
     return y[..., :height // stride, :width // stride]

@@ -20,7 +20,11 @@ from .switch import enabled
 Shapes = Sequence[tuple[int, int]]
 
 
-def sample_levels(value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor, im2col_step: int = 64) -> Tensor:
+def sample_levels(value: Tensor,
+                  shapes: Shapes,
+                  points: Tensor,
+                  weights: Tensor,
+                  im2col_step: int = 64) -> Tensor:
     """Return the weighted sum of bilinearly interpolated values at points of several levels; outside lie zeros.
 
     Args:
@@ -61,9 +65,10 @@ def has_compiled_operator(device_type: str) -> bool:
     """
     with torch.no_grad():
         shapes = [(2, 2)]
-        value = torch.arange(8., device=device_type).view(1, 4, 2, 1)  # 2 x 2 pixels, 2 heads
-        points = torch.full((1, 1, 2, 1, 1, 2), 0.5, device=device_type)
+        value = torch.arange(8., device=device_type)
+        value = value.view(1, 4, 2, 1)  # 2 x 2 pixels, 2 heads
         weights = torch.ones(1, 1, 2, 1, 1, device=device_type)
+        points = torch.full((*weights.shape, 2), 0.5, device=device_type)
         try:
             sampled = _sample_by_mmcv(value, shapes, points, weights, 1)
         except RuntimeError:
@@ -71,7 +76,11 @@ def has_compiled_operator(device_type: str) -> bool:
         return torch.allclose(sampled, plain_sample_levels(value, shapes, points, weights))
 
 
-def _sample_by_mmcv(value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor, im2col_step: int) -> Tensor:
+def _sample_by_mmcv(value: Tensor,
+                    shapes: Shapes,
+                    points: Tensor,
+                    weights: Tensor,
+                    im2col_step: int) -> Tensor:
     """See :func:`sample_levels`; by mmcv's compiled operator."""
     starts = [0]
     for h, w in shapes[:-1]:
@@ -94,8 +103,10 @@ def sample_by_embedding_bag(value: Tensor, shapes: Shapes, points: Tensor, weigh
     grid = _make_grid(shapes, num_heads, num_points, value.device)
     points = points.flatten(2, 4)
     weights = weights.flatten(2)
-    images = [_Sampling.apply(*image, grid, shapes) for image in zip(value, points, weights)]
-    return torch.stack(images)
+    outputs = []
+    for image in zip(value, points, weights):
+        outputs.append(_Sampling.apply(*image, grid, shapes))
+    return torch.stack(outputs)
 
 
 def _pad_to_two_pixels(value: Tensor, shapes: Shapes) -> tuple[Tensor, Shapes]:
@@ -104,9 +115,10 @@ def _pad_to_two_pixels(value: Tensor, shapes: Shapes) -> tuple[Tensor, Shapes]:
     padded_levels = []
     padded_shapes = []
     for level, (h, w) in zip(levels, shapes):
-        padded_h, padded_w = max(h, 2), max(w, 2)
-        level = level.unflatten(1, (h, w))
-        level = F.pad(level, (0, 0, 0, 0, 0, padded_w - w, 0, padded_h - h))
+        padded_h = max(h, 2)
+        padded_w = max(w, 2)
+        padding = (0, 0, 0, 0, 0, padded_w - w, 0, padded_h - h)  # of D, heads, x and y
+        level = F.pad(level.unflatten(1, (h, w)), padding)
         padded_levels.append(level.flatten(1, 2))
         padded_shapes.append((padded_h, padded_w))
     return torch.cat(padded_levels, 1), padded_shapes
@@ -121,7 +133,8 @@ def _make_grid(shapes: Shapes, num_heads: int, num_points: int, device: torch.de
     columns = []
     start = 0
     for h, w in shapes:
-        columns += [(w - 2, h - 2, w * num_heads, start * num_heads)] * num_points
+        column = (w - 2, h - 2, w * num_heads, start * num_heads)
+        columns += [column] * num_points
         start += h * w
     last_x, last_y, row_stride, first_row = on_device(device, columns).repeat(num_heads, 1).T
     head = torch.arange(num_heads, device=device).repeat_interleave(len(columns))
@@ -161,7 +174,12 @@ class _Sampling(Function):
     """
 
     @staticmethod
-    def forward(ctx, value: Tensor, points: Tensor, weights: Tensor, grid: Tensor, shapes: Shapes) -> Tensor:
+    def forward(ctx,
+                value: Tensor,
+                points: Tensor,
+                weights: Tensor,
+                grid: Tensor,
+                shapes: Shapes) -> Tensor:
         """Sum values at points.
 
         Args:
@@ -187,7 +205,10 @@ class _Sampling(Function):
             for right, share_x in zip((0, heads), _pixel_shares(x)):
                 rows = cell + (down + right)
                 shares = share_x * share_y * weights
-                output += _weighted_sums(table, rows.view(num_bags, -1), shares.view(num_bags, -1))
+                output += _weighted_sums(
+                    table,
+                    rows.view(num_bags, -1),
+                    shares.view(num_bags, -1))
         return output.view(len(weights), -1)
 
     @staticmethod
@@ -221,13 +242,15 @@ class _Sampling(Function):
                 dots = _row_dots(grad, table, rows.view(num_bags, -1)).view_as(weights)
                 by_shares.addcmul_(dots, share_x)
                 by_slopes.addcmul_(dots, slope_x)
-                shares = (share_x * share_y).mul_(weights).flatten().index_select(0, order)
-                grad_cells = F.embedding_bag(queries, grad, starts, mode='sum', per_sample_weights=shares)
+                shares = (share_x * share_y).mul_(weights)
+                sorted_shares = shares.flatten().index_select(0, order)
+                grad_cells = F.embedding_bag(
+                    queries, grad, starts, mode='sum', per_sample_weights=sorted_shares)
                 _add_to_pixels(grad_value, grad_cells, ctx.shapes, heads, down, right)
             grad_weights.addcmul_(by_shares, share_y)
             grad_y.addcmul_(by_shares, slope_y)
             grad_x.addcmul_(by_slopes, share_y)
-        grad_points = torch.stack([grad_x.mul_(weights), grad_y.mul_(weights)], -1)
+        grad_points = torch.stack([grad_x, grad_y], -1).mul_(weights[..., None])
         return grad_value.view_as(value), grad_points, grad_weights, None, None
 
 
@@ -270,18 +293,26 @@ def _row_dots(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:
     """Return the scalar products of each row i of ``left`` with the rows ``rows[i]`` of a table, as many as ``rows``."""
     if left.device.type == 'cpu':  # twice as fast as below
         ends = torch.arange(0, rows.numel() + 1, rows.shape[1], dtype=rows.dtype)
-        size = (len(left), len(table))
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta')
             pairs = torch.sparse_csr_tensor(
-                ends, rows.flatten(), left.new_zeros(rows.numel()), size, check_invariants=False)
+                ends,
+                rows.flatten(),
+                left.new_zeros(rows.numel()),
+                size=(len(left), len(table)),
+                check_invariants=False)
         return torch.sparse.sampled_addmm(pairs, left, table.T, beta=0.).values()
     with torch.enable_grad():
         ones = left.new_ones(rows.shape).requires_grad_()
         return torch.autograd.grad(_weighted_sums(table, rows, ones), ones, left)[0]
 
 
-def _add_to_pixels(grad_value: Tensor, grad_cells: Tensor, shapes: Shapes, heads: int, down: int, right: int) -> None:
+def _add_to_pixels(grad_value: Tensor,
+                   grad_cells: Tensor,
+                   shapes: Shapes,
+                   heads: int,
+                   down: int,
+                   right: int) -> None:
     """Add what each cell has for one of its pixels to that pixel's row, in place.
 
     Args:

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..frozen_bn import FrozenBatchNorm2d
-from .switch import enabled
+from .switch import enabled, graph_is_rewritten
 
 
 def conv_norm(conv: nn.Module, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def conv_norm(conv: nn.Module, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
         shift = shift + conv.bias * scale
     options = (conv.stride, conv.padding, conv.dilation, conv.groups)
     trains = torch.is_grad_enabled() and conv.weight.requires_grad
-    if not trains or _graph_is_rewritten() or isinstance(conv.padding, str):
+    if not trains or graph_is_rewritten() or isinstance(conv.padding, str):
         return F.conv2d(x, _scaled(conv.weight, scale), shift, *options)
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -45,16 +45,22 @@ class _ScaledConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, options: tuple) -> Tensor:
+    def forward(ctx,
+                x: Tensor,
+                weight: Tensor,
+                scale: Tensor,
+                shift: Tensor,
+                options: tuple) -> Tensor:
         ctx.save_for_backward(x, weight, scale)
         ctx.options = options
-        return F.conv2d(x, _scaled(weight, scale).to(x.dtype), shift.to(x.dtype), *options)
+        product = _scaled(weight, scale).to(x.dtype)
+        return F.conv2d(x, product, shift.to(x.dtype), *options)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.options
-        needed = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3]]
+        needs_x, needs_weight, _, needs_shift, _ = ctx.needs_input_grad
         grad_x, grad_weight, grad_shift = torch.ops.aten.convolution_backward(
             grad,
             x,
@@ -66,7 +72,7 @@ class _ScaledConv(torch.autograd.Function):
             transposed=False,
             output_padding=[0, 0],
             groups=groups,
-            output_mask=needed)
+            output_mask=[needs_x, needs_weight, needs_shift])
         if grad_weight is not None:
             grad_weight = _scaled(grad_weight.to(weight.dtype), scale)
         if grad_shift is not None:
@@ -77,10 +83,3 @@ class _ScaledConv(torch.autograd.Function):
 def _scaled(weight: Tensor, scale: Tensor) -> Tensor:
     """Scale each output channel of a weight."""
     return weight * scale[:, None, None, None]
-
-
-def _graph_is_rewritten() -> bool:
-    """Return whether torch.compile, torch.jit or torch.func looks at the operators: they know torch's own best."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    return torch._C._are_functorch_transforms_active()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
-from .switch import enabled
+from .switch import enabled, graph_is_rewritten
 
 _onednn = torch.ops.mkldnn._linear_pointwise if torch.backends.mkldnn.is_available() else None
 
@@ -75,13 +75,12 @@ def plain_mlp(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
 
 
 def _suits_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Return whether torch would take MKL here, and nothing rewrites the graph: that knows torch's own operators best.
-    """
+    """Return whether torch would take MKL for this product, and oneDNN may take its place."""
     if not enabled() or _onednn is None:
         return False
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+    if graph_is_rewritten() or torch.is_autocast_enabled('cpu'):
         return False
-    if torch.is_autocast_enabled('cpu') or not torch.backends.mkldnn.enabled or not torch.backends.mkl.is_available():
+    if not torch.backends.mkldnn.enabled or not torch.backends.mkl.is_available():
         return False
     operands = [x, weight] if bias is None else [x, weight, bias]
     if not all(_is_cpu_float32(operand) for operand in operands):
@@ -96,10 +95,14 @@ def _is_cpu_float32(tensor: Tensor) -> bool:
 def _needs_gradients(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     if not torch.is_grad_enabled():
         return False
-    return x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    trains_bias = bias is not None and bias.requires_grad
+    return x.requires_grad or weight.requires_grad or trains_bias
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+def _product(x: Tensor,
+             weight: Tensor,
+             bias: Tensor | None = None,
+             gelu: bool = False) -> Tensor:
     activation = 'gelu' if gelu else 'none'
     algorithm = 'none' if gelu else ''  # the exact GELU, not its tanh approximation
     return _onednn(x, weight, bias, activation, [], algorithm)

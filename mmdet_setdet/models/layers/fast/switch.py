@@ -3,6 +3,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 VARIABLE = 'MMDET_SETDET_FAST'
 
 _enabled = os.environ.get(VARIABLE, '1') != '0'
@@ -23,3 +25,10 @@ def use_fast_paths(enable: bool) -> Iterator[None]:
         yield
     finally:
         _enabled = before
+
+
+def graph_is_rewritten() -> bool:
+    """Return whether torch.compile, torch.jit or torch.func looks at the operators: they know torch's own best."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    return torch._C._are_functorch_transforms_active()
