@@ -290,7 +290,7 @@ def _weighted_sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def _row_dots(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:
-    """Return the scalar products of each row i of ``left`` with the rows ``rows[i]`` of a table, as many as ``rows``."""
+    """Return the scalar products of each row i of ``left`` with the rows ``rows[i]`` of a table, in one row."""
     if left.device.type == 'cpu':  # twice as fast as below
         ends = torch.arange(0, rows.numel() + 1, rows.shape[1], dtype=rows.dtype)
         with warnings.catch_warnings():
