@@ -47,8 +47,8 @@ def sample_levels(value: Tensor,
 
 def plain_sample_levels(value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor) -> Tensor:
     """See :func:`sample_levels`; by mmcv's ``grid_sample``."""
-    locations = _locations(shapes, points)
-    return multi_scale_deformable_attn_pytorch(value, on_device(value.device, shapes), locations, weights)
+    # mmcv passes a tensor of shapes, of which every number would be read from the device.
+    return multi_scale_deformable_attn_pytorch(value, shapes, _locations(shapes, points), weights)
 
 
 def _locations(shapes: Shapes, points: Tensor) -> Tensor:
@@ -290,7 +290,7 @@ def _weighted_sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def _row_dots(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:
-    """Return the scalar products of each row i of ``left`` with the rows ``rows[i]`` of a table, in one row."""
+    """Return the scalar products of each row i of ``left`` with the rows ``rows[i]`` of a table, all in one row."""
     if left.device.type == 'cpu':  # twice as fast as below
         ends = torch.arange(0, rows.numel() + 1, rows.shape[1], dtype=rows.dtype)
         with warnings.catch_warnings():
