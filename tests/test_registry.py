@@ -48,7 +48,7 @@ def test_importing_changes_nothing_of_mmdets(program):
 
 
 @pytest.mark.parametrize('registry, name', [
-    (MODELS, 'DNDETR'), (MODELS, 'DNDETRHead'), (MODELS, 'FoldedConv2d'), (DATASETS, 'ShapesDataset')])
+    (MODELS, 'DNDETR'), (MODELS, 'DNDETRHead'), (MODELS, 'DeformableAttention'), (DATASETS, 'ShapesDataset')])
 def test_names_that_mmdet_lacks_resolve_bare(registry, name):
     assert registry.get(name).__module__.startswith('mmdet_setdet.')
     assert registry.get(name) is registry.get(f'mmdet_setdet.{name}')

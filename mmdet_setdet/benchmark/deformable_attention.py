@@ -8,7 +8,7 @@ import torch
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from torch import Tensor
 
-from ..models.layers.deformable_attention import sample_levels
+from ..models.layers.fast.deformable_sampling import sample_by_embedding_bag
 from .options import Options
 from .timing import Case, Contender, max_abs_diff
 
@@ -37,7 +37,7 @@ def cases(options: Options) -> Iterator[Case]:
 
             # Each side takes points in its own unit, as its module computes them.
             def ours(value: Tensor, pixels: Tensor, weights: Tensor, shapes=shapes) -> Tensor:
-                return sample_levels(value, shapes, pixels, weights)
+                return sample_by_embedding_bag(value, shapes, pixels, weights)
 
             def mmcvs(value: Tensor, points: Tensor, weights: Tensor, shapes=shapes_tensor) -> Tensor:
                 return multi_scale_deformable_attn_pytorch(value, shapes, points, weights)

@@ -5,10 +5,10 @@ from .deformable_attention import DeformableAttention
 from .deformable_layers import DeformableDABDecoder, DeformableDecoder, DeformableEncoder
 from .detr_layers import DETRDecoder, DETREncoder
 from .feature_levels import FeatureLevels
-from .frozen_bn import FoldedConv2d, FrozenBatchNorm2d
+from .frozen_bn import FrozenBatchNorm2d
 
 __all__ = [
     'ConditionalAttention', 'ConditionalDecoder', 'DABDecoder', 'DABEncoder', 'DETRDecoder', 'DETREncoder',
     'DeformableAttention', 'DeformableDABDecoder', 'DeformableDecoder', 'DeformableEncoder', 'FeatureLevels',
-    'FoldedConv2d', 'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend'
+    'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend'
 ]

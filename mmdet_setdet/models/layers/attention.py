@@ -3,7 +3,6 @@
 mmdet's modules write the attention of every head, (B, heads, Q, K), to memory and keep it for backward; the fused
 kernels do not.
 """
-
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
@@ -20,7 +19,7 @@ def attend(query: Tensor,
            attn_mask: Tensor | None = None,
            key_padding_mask: Tensor | None = None,
            dropout: float = 0.) -> Tensor:
-    """Multi-head attention of tensors that are already projected.
+    """Compute multi-head attention of tensors that are already projected.
 
     Args:
         query (Tensor): (B, Q, C).
@@ -38,10 +37,20 @@ def attend(query: Tensor,
     if attn_mask is not None:
         allowed = ~attn_mask
     if key_padding_mask is not None:
-        present = ~key_padding_mask[:, None, None]
-        allowed = present if allowed is None else allowed & present
-    heads = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(*heads, attn_mask=allowed, dropout_p=dropout).transpose(1, 2).flatten(2)
+        is_key = ~key_padding_mask[:, None, None]
+        allowed = is_key if allowed is None else allowed & is_key
+    output = F.scaled_dot_product_attention(
+        _split_heads(query, num_heads),
+        _split_heads(key, num_heads),
+        _split_heads(value, num_heads),
+        attn_mask=allowed,
+        dropout_p=dropout)
+    return output.transpose(1, 2).flatten(2)
+
+
+def _split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, N, C) -> (B, heads, N, C / heads)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 class MultiheadAttention(MMCVMultiheadAttention):
@@ -50,7 +59,9 @@ class MultiheadAttention(MMCVMultiheadAttention):
     def __init__(self, *args, dropout_layer: dict | None = None, **kwargs) -> None:
         # mmcv's default is one dict for all modules, and ``dropout=0.1`` of any mmdet model is written into it: every
         # module built after that would drop.
-        super().__init__(*args, dropout_layer=dict(dropout_layer or dict(type='Dropout', drop_prob=0.)), **kwargs)
+        if dropout_layer is None:
+            dropout_layer = dict(type='Dropout', drop_prob=0.)
+        super().__init__(*args, dropout_layer=dict(dropout_layer), **kwargs)
 
     def forward(self,
                 query: Tensor,
@@ -62,18 +73,23 @@ class MultiheadAttention(MMCVMultiheadAttention):
                 attn_mask: Tensor | None = None,
                 key_padding_mask: Tensor | None = None,
                 **kwargs) -> Tensor:
-        """See mmcv; shapes are (B, Q, C) and (B, K, C), masks as in :func:`attend`. Returns (B, Q, C)."""
-        self_attention = key is None or key is query
-        key = query if key is None else key
-        value = key if value is None else value
-        identity = query if identity is None else identity
+        """Attend and add the identity, see mmcv. Masks as in :func:`attend`; (B, Q, C), (B, K, C) -> (B, Q, C)."""
+        is_self_attention = key is None or key is query
+        if key is None:
+            key = query
+        if value is None:
+            value = key
+        if identity is None:
+            identity = query
         q = query if query_pos is None else query + query_pos
-        if self_attention and key_pos is query_pos:
-            k = q
+        if is_self_attention and key_pos is query_pos:
+            k = q  # one sum instead of two
         else:
             k = key if key_pos is None else key + key_pos
-        (w_q, w_k, w_v), (b_q, b_k, b_v) = self.attn.in_proj_weight.chunk(3), self.attn.in_proj_bias.chunk(3)
-        out = attend(
+
+        w_q, w_k, w_v = self.attn.in_proj_weight.chunk(3)
+        b_q, b_k, b_v = self.attn.in_proj_bias.chunk(3)
+        output = attend(
             F.linear(q, w_q, b_q),
             F.linear(k, w_k, b_k),
             F.linear(value, w_v, b_v),
@@ -81,7 +97,8 @@ class MultiheadAttention(MMCVMultiheadAttention):
             attn_mask,
             key_padding_mask,
             dropout=self.attn.dropout if self.training else 0.)
-        return identity + self.dropout_layer(self.proj_drop(self.attn.out_proj(out)))
+        output = self.proj_drop(self.attn.out_proj(output))
+        return identity + self.dropout_layer(output)
 
 
 class ConditionalAttention(MMDetConditionalAttention):
@@ -93,14 +110,15 @@ class ConditionalAttention(MMDetConditionalAttention):
                      key: Tensor,
                      value: Tensor,
                      attn_mask: Tensor | None = None,
-                     key_padding_mask: Tensor | None = None):
-        """Attention of projected tensors, masks as in :func:`attend`: the output and, instead of weights, None."""
+                     key_padding_mask: Tensor | None = None) -> tuple[Tensor, None]:
+        """Attend to projected tensors, masks as in :func:`attend`; return the output and, instead of weights, None."""
         dropout = self.attn_drop.p if self.training else 0.
-        return self.out_proj(attend(query, key, value, self.num_heads, attn_mask, key_padding_mask, dropout)), None
+        output = attend(query, key, value, self.num_heads, attn_mask, key_padding_mask, dropout)
+        return self.out_proj(output), None
 
 
 class LevelAttention(ConditionalAttention):
-    """Conditional cross attention to each feature level by itself; each query weighs what it read from the levels.
+    """Conditional cross attention to each feature level by itself; each query weighs the results of the levels.
 
     The levels share all projections (DAB-DETR's deformable-encoder-only model).
     """
@@ -115,29 +133,57 @@ class LevelAttention(ConditionalAttention):
                 key_pos: Tensor,
                 key_padding_mask: Tensor | None = None,
                 is_first: bool = False) -> Tensor:
-        """See mmdet's ``ConditionalAttention``; the keys are the tokens of ``levels``.
+        """Attend to each level and add the query, see mmdet's ``ConditionalAttention`` for all other arguments.
 
         Args:
-            level_weights (Tensor): Share of each level, (B, Q, L).
+            query (Tensor): (B, Q, C).
+            key (Tensor): The tokens of ``levels``, (B, S, C).
+            level_weights (Tensor): Weight of each level; they add up to one per query, (B, Q, L).
+            levels (FeatureLevels): Splits the tokens.
+            query_pos (Tensor): (B, Q, C).
+            ref_sine_embed (Tensor): (B, Q, C).
+            key_pos (Tensor): (B, S, C).
+            key_padding_mask (Tensor, optional): Bool, True where a token is padding, (B, S).
+            is_first (bool): The first decoder layer adds positions to contents.
 
         Returns:
             Tensor: (B, Q, C), the query added.
         """
-        q, k, k_pos = self.qcontent_proj(query), self.kcontent_proj(key), self.kpos_proj(key_pos)
+        q = self.qcontent_proj(query)
+        k = self.kcontent_proj(key)
+        k_pos = self.kpos_proj(key_pos)
         if is_first or self.keep_query_pos:
-            q, k = q + self.qpos_proj(query_pos), k + k_pos
-        q = self._by_head(q, self.qpos_sine_proj(ref_sine_embed))
-        keys, values = levels.split(self._by_head(k, k_pos)), levels.split(self.v_proj(key))
-        masks = [None] * len(keys) if key_padding_mask is None else levels.split(key_padding_mask)
-        # Shares add up to one, so projecting the mixture is projecting each level.
-        mixed = sum(weight * self._read(q, *level)
-                    for weight, *level in zip(level_weights.split(1, -1), keys, values, masks))
+            q = q + self.qpos_proj(query_pos)
+            k = k + k_pos
+        q = self._join_by_head(q, self.qpos_sine_proj(ref_sine_embed))
+        keys = levels.split(self._join_by_head(k, k_pos))
+        values = levels.split(self.v_proj(key))
+        masks = [None] * len(keys)
+        if key_padding_mask is not None:
+            masks = levels.split(key_padding_mask)
+
+        # Weights add up to one, so projecting the mixture is projecting each level.
+        mixed = 0.
+        weights = level_weights.split(1, -1)
+        for weight, level_key, level_value, mask in zip(weights, keys, values, masks):
+            mixed = mixed + weight * self._attend_to_level(q, level_key, level_value, mask)
         return query + self.proj_drop(self.out_proj(mixed))
 
-    def _by_head(self, content: Tensor, position: Tensor) -> Tensor:
+    def _join_by_head(self, content: Tensor, position: Tensor) -> Tensor:
         """(B, N, C) twice -> (B, N, 2C), in which each head has its part of both."""
-        return torch.cat([x.unflatten(-1, (self.num_heads, -1)) for x in (content, position)], -1).flatten(2)
+        content = content.unflatten(-1, (self.num_heads, -1))
+        position = position.unflatten(-1, (self.num_heads, -1))
+        return torch.cat([content, position], -1).flatten(2)
 
-    def _read(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None) -> Tensor:
-        dropout = self.attn_drop.p if self.training else 0.
-        return attend(query, key, value, self.num_heads, key_padding_mask=key_padding_mask, dropout=dropout)
+    def _attend_to_level(self,
+                         query: Tensor,
+                         key: Tensor,
+                         value: Tensor,
+                         key_padding_mask: Tensor | None) -> Tensor:
+        return attend(
+            query,
+            key,
+            value,
+            self.num_heads,
+            key_padding_mask=key_padding_mask,
+            dropout=self.attn_drop.p if self.training else 0.)

@@ -1,0 +1,26 @@
+"""The one switch of all fast paths."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mmdet_setdet.models.layers import fast
+
+PROGRAM = 'from mmdet_setdet.models.layers import fast; print(fast.enabled())'
+
+
+@pytest.mark.parametrize('value, expected', [('0', 'False'), ('1', 'True')])
+def test_environment_sets_it(value, expected):
+    environment = {**os.environ, 'MMDET_SETDET_FAST': value}
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] == expected
+
+
+def test_context_sets_it_for_a_while():
+    before = fast.enabled()
+    with pytest.raises(KeyError), fast.use_fast_paths(not before):
+        assert fast.enabled() is not before
+        raise KeyError
+    assert fast.enabled() is before
