@@ -23,34 +23,44 @@ LARGE_SIZES = ((224, 224), (256, 320), (800, 1216), (64, 416), (417, 33))
 FIRST_SIZES = (*SIZES, (64, 416))
 CLASSIFIED = ('tiny', 'plus-small')  # whose logits at 224 x 224 are kept
 GRADIENTS = ('small', (64, 128))
-WATCHED = ('patch_embed.projs.3.weight', 'layers.0.blocks.1.attn.qkv.weight', 'layers.1.downsample.reductions.1.weight',
-           'layers.2.blocks.3.attn.pos.pos1.2.weight', 'layers.2.blocks.4.mlp.fc2.weight',
-           'layers.3.blocks.1.norm1.bias')
+WATCHED = (
+    'patch_embed.projs.3.weight',
+    'layers.0.blocks.1.attn.qkv.weight',
+    'layers.1.downsample.reductions.1.weight',
+    'layers.2.blocks.3.attn.pos.pos1.2.weight',
+    'layers.2.blocks.4.mlp.fc2.weight',
+    'layers.3.blocks.1.norm1.bias',
+)
+
+# The names of the weights of norms, which lie around one, end in these.
+SCALES = ('norm.weight', 'norm1.weight', 'norm2.weight', 'ex_ln.weight', '.0.weight')
 
 
 @torch.no_grad()
 def seeded_weights(model: nn.Module, seed: int = 11) -> nn.Module:
-    """Fills parameters from one generator, in the order of their names, at a scale at which all branches speak."""
+    """Fill parameters from one generator in the order of their names, so that every branch shows in the output."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in sorted(model.state_dict().items()):
         random = torch.randn(tensor.shape, generator=generator)
         if tensor.dim() > 1:
             tensor.copy_(random * tensor[0].numel()**-0.5)
         else:
-            scale = name.endswith(('norm.weight', 'norm1.weight', 'norm2.weight', 'ex_ln.weight', '.0.weight'))
-            tensor.copy_(random * 0.1 + scale)
+            tensor.copy_(random * 0.1 + name.endswith(SCALES))
     return model.eval()
 
 
 def images(size: tuple[int, int], count: int = 2) -> Tensor:
     """Noise, (B, 3, H, W)."""
-    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(sum(size)))
+    generator = torch.Generator().manual_seed(sum(size))
+    return torch.randn(count, 3, *size, generator=generator)
 
 
 def classifier_weights(dims: int) -> tuple[Tensor, Tensor]:
     """Weight and bias of a classifier of 1000 classes."""
     generator = torch.Generator().manual_seed(dims)
-    return torch.randn(1000, dims, generator=generator) * dims**-0.5, torch.randn(1000, generator=generator)
+    weight = torch.randn(1000, dims, generator=generator) * dims**-0.5
+    bias = torch.randn(1000, generator=generator)
+    return weight, bias
 
 
 def build(arch: str, **kwargs) -> CrossFormer:
@@ -61,7 +71,8 @@ def build(arch: str, **kwargs) -> CrossFormer:
 def thinned(x: Tensor, count: int = 40) -> np.ndarray:
     """Some entries of a tensor, at even distances, and its norm."""
     flat = x.detach().flatten()
-    return torch.cat([flat.norm()[None], flat[::max(flat.numel() // count, 1)]]).numpy()
+    step = max(flat.numel() // count, 1)
+    return torch.cat([flat.norm()[None], flat[::step]]).numpy()
 
 
 def entry(arch: str, size: tuple[int, int]) -> str:
@@ -86,5 +97,9 @@ def operations(model: CrossFormer) -> int:
 
 def gradients(maps: list[Tensor], parameters: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of :data:`WATCHED`, of a loss on all maps."""
-    loss = sum((stage * torch.linspace(-1, 1, stage.shape[1]).view(-1, 1, 1)).square().mean() for stage in maps)
-    return dict(zip(WATCHED, torch.autograd.grad(loss, [parameters[name] for name in WATCHED])))
+    loss = 0.
+    for stage in maps:
+        channel_weights = torch.linspace(-1, 1, stage.shape[1]).view(-1, 1, 1)
+        loss = loss + (stage * channel_weights).square().mean()
+    watched = [parameters[name] for name in WATCHED]
+    return dict(zip(WATCHED, torch.autograd.grad(loss, watched)))
