@@ -17,4 +17,8 @@ model = dict(
         bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=(0.1, 0.1, 0.2, 0.2)),
         loss_cls=dict(type='FocalLoss', use_sigmoid=True),
         loss_bbox=dict(type='GIoULoss', loss_weight=2.)),
-    train_cfg=dict(_delete_=True, assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1, pos_weight=-1))
+    train_cfg=dict(
+        _delete_=True,
+        assigner=dict(type='ATSSAssigner', topk=9),
+        allowed_border=-1,
+        pos_weight=-1))

@@ -1,8 +1,11 @@
 # CrossFormer-S (arXiv 2108.00154) under Cascade Mask R-CNN, 36 epochs, with the groups of Mask R-CNN's. The box heads
 # are Swin's, four convolutions and one linear layer, with which the size is the published one.
 _base_ = [
-    'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py', '_base_/coco_mask_multiscale.py',
-    '_base_/schedule_crossformer_3x.py', '_base_/default_runtime.py'
+    'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
+    '_base_/models/crossformer.py',
+    '_base_/datasets/coco_mask_multiscale.py',
+    '_base_/schedules/schedule_crossformer_3x.py',
+    '_base_/default_runtime.py',
 ]
 
 box_head = dict(
@@ -20,14 +23,7 @@ box_head = dict(
     loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.),
     loss_bbox=dict(type='GIoULoss', loss_weight=10.))
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='CrossFormer',
-        arch='small',
-        attention='short-long-map',
-        group_sizes=(14, 14, 7, 7),
-        intervals=(16, 8, 2, 1),
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crossformer-s.pth')),
+    backbone=dict(_delete_=True, **_base_.crossformer_s, **_base_.wide_groups),
     neck=dict(in_channels=[96, 192, 384, 768]),
     roi_head=dict(bbox_head=[
         dict(box_head, bbox_coder=dict(

@@ -1,5 +1,9 @@
 # CrossFormer-T (arXiv 2108.00154), ImageNet-1k.
-_base_ = ['_base_/imagenet_classification.py', '_base_/schedule_300e.py']
+_base_ = [
+    '_base_/models/imagenet_pixels.py',
+    '_base_/datasets/imagenet_classification.py',
+    '_base_/schedules/schedule_300e.py',
+]
 
 model = dict(
     type='ImageClassifier',
@@ -7,8 +11,14 @@ model = dict(
     in_channels=512,
     label_smoothing=0.1,
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        augments=[dict(type='EraseRectangles', prob=0.25), dict(type='MixImages', mixup=0.8, cutmix=1.)]),
-    backbone=dict(type='CrossFormer', arch='tiny', out_indices=(3, ), final_norm=True, drop_path_rate=0.1))
+        augments=[
+            dict(type='EraseRectangles', prob=0.25),
+            dict(type='MixImages', mixup=0.8, cutmix=1.),
+        ],
+        **_base_.imagenet_pixels),
+    backbone=dict(
+        type='CrossFormer',
+        arch='tiny',
+        out_indices=(3, ),
+        final_norm=True,
+        drop_path_rate=0.1))

@@ -1,3 +1,7 @@
+# DAB-DETR (arXiv 2201.12329) on ResNet-50, 50 epochs.
 _base_ = [
-    '_base_/default_runtime.py', '_base_/coco_detection.py', '_base_/dab_detr_r50.py', '_base_/schedule_50e.py'
+    '_base_/models/dab_detr_r50.py',
+    '_base_/datasets/coco_detection.py',
+    '_base_/schedules/schedule_50e.py',
+    '_base_/default_runtime.py',
 ]

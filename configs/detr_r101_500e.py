@@ -1,5 +1,3 @@
-_base_ = 'detr_r50_500e.py'
+_base_ = ['detr_r50_500e.py', '_base_/models/resnet101.py']
 
-model = dict(
-    backbone=dict(
-        depth=101, init_cfg=dict(checkpoint='https://download.pytorch.org/models/resnet101-63fe2227.pth')))
+model = dict(backbone=_base_.resnet101)

@@ -1,5 +1,9 @@
+# DETR (arXiv 2005.12872) on ResNet-50, 150 epochs.
 _base_ = [
-    '_base_/default_runtime.py', '_base_/coco_detection.py', '_base_/detr_r50.py', '_base_/schedule_50e.py'
+    '_base_/models/detr_r50.py',
+    '_base_/datasets/coco_detection.py',
+    '_base_/schedules/schedule_50e.py',
+    '_base_/default_runtime.py',
 ]
 
 train_cfg = dict(max_epochs=150)

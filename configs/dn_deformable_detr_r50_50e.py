@@ -1,4 +1,7 @@
+# DN-DAB-Deformable-DETR (v2 of the authors), 50 epochs.
 _base_ = [
-    '_base_/default_runtime.py', '_base_/coco_detection.py', '_base_/dn_deformable_detr_r50.py',
-    '_base_/schedule_50e.py'
+    '_base_/models/dn_deformable_detr_r50.py',
+    '_base_/datasets/coco_detection.py',
+    '_base_/schedules/schedule_50e.py',
+    '_base_/default_runtime.py',
 ]

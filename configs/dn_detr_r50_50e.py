@@ -1,3 +1,4 @@
-_base_ = 'dab_detr_r50_50e.py'
+# DN-DETR (arXiv 2203.01305): DAB-DETR with denoising.
+_base_ = ['dab_detr_r50_50e.py', '_base_/models/denoising.py']
 
-model = dict(denoising=dict(num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4))
+model = dict(denoising=_base_.published_denoising)

@@ -1,3 +1,3 @@
-_base_ = 'dn_detr_r50_50e.py'
+_base_ = ['dn_detr_r50_50e.py', '_base_/models/dc5.py']
 
-model = dict(backbone=dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2), contract_dilation=True))
+model = dict(backbone=_base_.dc5)

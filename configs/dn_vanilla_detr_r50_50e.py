@@ -1,6 +1,10 @@
 # The original DETR, with denoising.
 _base_ = [
-    '_base_/default_runtime.py', '_base_/coco_detection.py', '_base_/detr_r50.py', '_base_/schedule_50e.py'
+    '_base_/models/detr_r50.py',
+    '_base_/models/denoising.py',
+    '_base_/datasets/coco_detection.py',
+    '_base_/schedules/schedule_50e.py',
+    '_base_/default_runtime.py',
 ]
 
-model = dict(denoising=dict(num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4))
+model = dict(denoising=_base_.published_denoising)

@@ -1,3 +1,3 @@
 _base_ = 'mask_rcnn_crossformer_s_fpn_3x.py'
 
-model = dict(backbone=dict(arch='base', init_cfg=dict(checkpoint='checkpoints/crossformer-b.pth')))
+model = dict(backbone=_base_.crossformer_b)

@@ -1,4 +1,7 @@
 # OTA (arXiv 2103.14259) on ResNet-50, 12 epochs.
 _base_ = [
-    '_base_/ota_r50_fpn.py', '_base_/coco_box_pillow.py', '_base_/schedule_ota_1x.py', '_base_/default_runtime.py'
+    '_base_/models/ota_r50_fpn.py',
+    '_base_/datasets/coco_box_pillow.py',
+    '_base_/schedules/schedule_ota_1x.py',
+    '_base_/default_runtime.py',
 ]

@@ -4,7 +4,8 @@ _base_ = 'ota_x101_fpn_2x.py'
 
 model = dict(
     backbone=dict(
-        dcn=dict(type='DCNv2', deform_groups=1, fallback_on_stride=False), stage_with_dcn=(False, False, True, True)))
+        dcn=dict(type='DCNv2', deform_groups=1, fallback_on_stride=False),
+        stage_with_dcn=(False, False, True, True)))
 
 # (Longest and shorter side of an image, range of the root of a box's area in the original image), in pixels.
 tta_views = [
@@ -28,14 +29,15 @@ tta_model = dict(
     max_per_img=300,
     test_cfg=dict(max_per_img=300))
 tta_pipeline = [
-    dict(type='LoadImageFromFile', backend_args={{_base_.backend_args}}),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=scale, keep_ratio=True, backend='pillow') for scale, _ in tta_views],
             [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
             [dict(type='LoadAnnotations', with_bbox=True)],
-            [dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-                                                   'flip', 'flip_direction'))],
+            [dict(
+                type='PackDetInputs',
+                meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))],
         ]),
 ]

@@ -1,8 +1,8 @@
 # OTA (arXiv 2103.14259) on ResNeXt-101 64x4d, 24 epochs. The first weights are torchvision's style: RGB images.
-_base_ = 'ota_r101_fpn_2x.py'
+_base_ = ['ota_r101_fpn_2x.py', '_base_/models/imagenet_pixels.py']
 
 model = dict(
-    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    data_preprocessor=_base_.imagenet_pixels,
     backbone=dict(
         _delete_=True,
         type='ResNeXt',

@@ -1,5 +1,5 @@
 _base_ = 'retinanet_crossformerpp_s_fpn_1x.py'
 
 model = dict(
-    backbone=dict(arch='plus-base', init_cfg=dict(checkpoint='checkpoints/crossformerpp-b.pth')),
+    backbone=_base_.crossformerpp_b,
     neck=dict(in_channels=[192, 384, 768]))

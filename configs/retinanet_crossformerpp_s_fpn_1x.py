@@ -3,9 +3,5 @@
 _base_ = 'retinanet_crossformer_s_fpn_1x.py'
 
 model = dict(
-    backbone=dict(
-        arch='plus-small',
-        group_sizes=(7, 7, 7, 7),
-        intervals=(8, 4, 2, 1),
-        init_cfg=dict(checkpoint='checkpoints/crossformerpp-s.pth')),
+    backbone=dict(**_base_.crossformerpp_s, **_base_.plain_groups),
     neck=dict(in_channels=[128, 256, 512]))

@@ -1,13 +1,14 @@
 # mmdet's RTMDet-tiny with OTA (arXiv 2103.14259) in the place of its dynamic soft labels: one line of the model.
-_base_ = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+_base_ = [
+    'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    '_base_/datasets/coco_root.py',
+    '_base_/plugin_runtime.py',
+]
 
-model = dict(train_cfg=dict(assigner=dict(_delete_=True, type='OTAAssigner', score_form='logits')))
+model = dict(
+    train_cfg=dict(assigner=dict(_delete_=True, type='OTAAssigner', score_form='logits')))
 
-runner_type = 'CheckingRunner'
-custom_imports = dict(imports=['mmdet_setdet'], allow_failed_imports=False)
-data_root = '{{$SETDET_COCO:data/coco/}}'
+data_root = _base_.coco_root
 train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + '/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))
+val_evaluator = test_evaluator = dict(ann_file=_base_.coco_val_file)

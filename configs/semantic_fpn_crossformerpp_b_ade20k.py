@@ -2,9 +2,5 @@
 _base_ = 'semantic_fpn_crossformerpp_s_ade20k.py'
 
 model = dict(
-    backbone=dict(
-        arch='plus-base',
-        group_sizes=(7, 7, 7, 7),
-        intervals=(8, 4, 2, 1),
-        init_cfg=dict(checkpoint='checkpoints/crossformerpp-b.pth')),
+    backbone=dict(**_base_.crossformerpp_b, **_base_.plain_groups),
     neck=dict(in_channels=[96, 192, 384, 768]))

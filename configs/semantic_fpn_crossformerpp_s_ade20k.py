@@ -2,5 +2,5 @@
 _base_ = 'semantic_fpn_crossformer_s_ade20k.py'
 
 model = dict(
-    backbone=dict(arch='plus-small', init_cfg=dict(checkpoint='checkpoints/crossformerpp-s.pth')),
+    backbone=_base_.crossformerpp_s,
     neck=dict(in_channels=[64, 128, 256, 512]))

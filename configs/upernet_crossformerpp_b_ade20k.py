@@ -1,6 +1,6 @@
 _base_ = 'upernet_crossformerpp_s_ade20k.py'
 
 model = dict(
-    backbone=dict(arch='plus-base', init_cfg=dict(checkpoint='checkpoints/crossformerpp-b.pth')),
+    backbone=_base_.crossformerpp_b,
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384))

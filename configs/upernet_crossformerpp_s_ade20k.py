@@ -2,10 +2,6 @@
 _base_ = 'upernet_crossformer_s_ade20k.py'
 
 model = dict(
-    backbone=dict(
-        arch='plus-small',
-        group_sizes=(7, 7, 7, 7),
-        intervals=(8, 4, 2, 1),
-        init_cfg=dict(checkpoint='checkpoints/crossformerpp-s.pth')),
+    backbone=dict(**_base_.crossformerpp_s, **_base_.plain_groups),
     decode_head=dict(in_channels=[64, 128, 256, 512]),
     auxiliary_head=dict(in_channels=256))

@@ -18,7 +18,7 @@ model = dict(
         final_norm=True))
 
 pipeline = [
-    {{_base_.load_image}},
+    _base_.load_image,
     dict(type='PillowResize', scale=(image_size, 100_000), interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=image_size),
     dict(type='PackClassInputs'),
@@ -31,7 +31,7 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=max_epochs, val_interval=20)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=15),
-    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=True, begin=0, end=max_epochs, T_max=max_epochs,
-         convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=True, begin=0,
+         end=max_epochs, T_max=max_epochs, convert_to_iter_based=True),
 ]
 default_hooks = dict(logger=dict(interval=3), checkpoint=dict(interval=max_epochs))

@@ -1,9 +1,9 @@
 # A small DN-DETR overfits 16 small images of COCO.
-_base_ = ['dn_detr_r18_shapes.py', '../_base_/coco16.py']
+_base_ = ['dn_detr_r18_shapes.py', '../_base_/datasets/coco16.py']
 
 model = dict(num_queries=60, bbox_head=dict(num_classes=80))
-train_dataloader = dict(batch_size=8, dataset={{_base_.coco16_train}})
-val_dataloader = dict(batch_size=8, dataset={{_base_.coco16_test}})
+train_dataloader = dict(batch_size=8, dataset=_base_.coco16_train)
+val_dataloader = dict(batch_size=8, dataset=_base_.coco16_test)
 test_dataloader = val_dataloader
 
 max_iters = 600

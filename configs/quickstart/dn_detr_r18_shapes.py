@@ -1,47 +1,43 @@
 # A DN-DETR that learns generated images from scratch within 10 minutes on 2 CPU cores.
-_base_ = ['../_base_/default_runtime.py', '../_base_/shapes_detection.py', '../_base_/dab_detr_r50.py']
+_base_ = [
+    '../_base_/models/dab_detr_r50.py',
+    '../_base_/models/resnet18_small.py',
+    '../_base_/shapes_runtime.py',
+]
 
 width = 128
-layer = dict(self_attn_cfg=dict(embed_dims=width), ffn_cfg=dict(embed_dims=width, feedforward_channels=2 * width))
+layer = dict(
+    self_attn_cfg=dict(embed_dims=width),
+    ffn_cfg=dict(embed_dims=width, feedforward_channels=2 * width))
 # Anchors and memory are encoded alike, three waves across an image at most, so that attention can start local.
 waves = dict(scale=3 * 6.2832, temperature=10)
 model = dict(
     num_queries=20,
     denoising=dict(num_groups=4, label_noise_scale=0.2, box_noise_scale=0.4),
-    # Stride 16 and a quarter of ResNet-18's width; batch norm that learns.
-    backbone=dict(
-        _delete_=True,
-        type='mmdet_setdet.ResNet',
-        depth=18,
-        base_channels=32,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        out_indices=(2, ),
-        norm_cfg=dict(type='BN'),
-        norm_eval=False),
-    neck=dict(in_channels=[128], out_channels=width, norm_cfg=dict(type='GN', num_groups=32)),
+    backbone=dict(_delete_=True, out_indices=(2, ), **_base_.resnet18_small),
+    neck=dict(
+        in_channels=[128],
+        out_channels=width,
+        norm_cfg=dict(type='GN', num_groups=32)),
     positional_encoding=dict(num_feats=width // 2, offset=-0.5, **waves),
     encoder=dict(num_layers=1, layer_cfg=layer, unit_scale=True),
     decoder=dict(
-        num_layers=3, layer_cfg=dict(cross_attn_cfg=dict(embed_dims=width), **layer), local_init=True, **waves),
+        num_layers=3,
+        layer_cfg=dict(cross_attn_cfg=dict(embed_dims=width), **layer),
+        local_init=True,
+        **waves),
     # Boxes are learnt sooner than classes here, so classes weigh twice.
     bbox_head=dict(num_classes=6, embed_dims=width, loss_cls=dict(loss_weight=2.)),
     test_cfg=dict(max_per_img=100))
 
 max_iters = 2000
 warm_up = 100
-train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 4)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=7e-4, weight_decay=1e-4, fused=True),
-    clip_grad=dict(max_norm=0.1, norm_type=2))
+    optimizer=dict(lr=7e-4, weight_decay=1e-4),
+    clip_grad=dict(max_norm=0.1))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, T_max=max_iters - warm_up, eta_min=0),
 ]
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=max_iters, save_best=None))
-log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(interval=max_iters))

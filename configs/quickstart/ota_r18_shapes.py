@@ -1,26 +1,16 @@
 # An OTA (arXiv 2103.14259) that learns generated images from scratch within minutes on one CPU core. The configs that
 # inherit from it differ in who is assigned to whom: the paper's comparison (table 3) in miniature.
-_base_ = '../_base_/schedule_shapes.py'
+_base_ = [
+    '../_base_/models/imagenet_pixels.py',
+    '../_base_/models/resnet18_small.py',
+    '../_base_/schedules/schedule_shapes.py',
+]
 
 width = 64
 model = dict(
     type='FCOS',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32),
-    backbone=dict(
-        type='mmdet_setdet.ResNet',
-        depth=18,
-        base_channels=32,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        out_indices=(1, 2),
-        norm_cfg=dict(type='BN'),
-        norm_eval=False),
+    data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **_base_.imagenet_pixels),
+    backbone=dict(out_indices=(1, 2), **_base_.resnet18_small),
     neck=dict(
         type='FPN',
         in_channels=[64, 128],
@@ -37,7 +27,11 @@ model = dict(
         strides=[8, 16, 32],
         norm_cfg=dict(type='GN', num_groups=16)),
     train_cfg=dict(assigner=dict(type='OTAAssigner')),
-    test_cfg=dict(nms_pre=1000, score_thr=0.01, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100))
+    test_cfg=dict(
+        nms_pre=1000,
+        score_thr=0.01,
+        nms=dict(type='nms', iou_threshold=0.6),
+        max_per_img=100))
 
 # Up to ten objects of 19 to 64 pixels: many overlap.
 crowd = dict(max_objects=10, object_size=(0.15, 0.5))

@@ -1,21 +1,20 @@
 # A small CrossFormer under RetinaNet learns generated images from scratch within minutes on one CPU core. With the two
 # configs that inherit from it, the ablation of its paper (arXiv 2108.00154, table 5) in miniature.
-_base_ = '../_base_/schedule_shapes.py'
+_base_ = ['../_base_/models/imagenet_pixels.py', '../_base_/schedules/schedule_shapes.py']
 
 width = 64
 model = dict(
     type='RetinaNet',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=1),
+    data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=1, **_base_.imagenet_pixels),
     # Images of 128 pixels make maps of 32, 16 and 8 tokens a side; the intervals spread a long distance group over the
     # whole of each.
     backbone=dict(
         type='CrossFormer',
-        arch=dict(embed_dims=32, depths=(2, 2, 2), group_sizes=(4, 4, 4), intervals=(8, 4, 2)),
+        arch=dict(
+            embed_dims=32,
+            depths=(2, 2, 2),
+            group_sizes=(4, 4, 4),
+            intervals=(8, 4, 2)),
         out_indices=(2, ),
         drop_path_rate=0.),
     neck=dict(
@@ -42,4 +41,8 @@ model = dict(
         sampler=dict(type='PseudoSampler'),
         allowed_border=-1,
         pos_weight=-1),
-    test_cfg=dict(nms_pre=1000, score_thr=0.01, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100))
+    test_cfg=dict(
+        nms_pre=1000,
+        score_thr=0.01,
+        nms=dict(type='nms', iou_threshold=0.6),
+        max_per_img=100))

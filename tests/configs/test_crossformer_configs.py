@@ -31,7 +31,7 @@ SIZES = {
     'mask_rcnn_crossformerpp_b_fpn_1x': None,
     'dn_detr_crossformer_s_50e': None,
 }
-SMALL = dict(embed_dims=32, depths=(1, 1, 4, 1))  # with a cooling layer in ++
+SMALL = dict(embed_dims=32, depths=(1, 1, 4, 1))  # deep enough for an amplitude cooling layer in ++
 
 
 @functools.cache
@@ -49,56 +49,76 @@ def small(name):
     """The model with a CrossFormer of a third of the width and few proposals."""
     model = load(name).model
     model.backbone.arch = {**ARCHS[model.backbone.arch], **SMALL}
-    model.neck.in_channels = [32, 64, 128, 256][-len(model.neck.in_channels):]
+    num_maps = len(model.neck.in_channels)
+    model.neck.in_channels = [32, 64, 128, 256][-num_maps:]
     if 'rpn_head' in model:
         model.train_cfg.rpn_proposal.max_per_img = 50
         rcnn = model.train_cfg.rcnn
-        for stage in rcnn if isinstance(rcnn, list) else [rcnn]:
+        stages = rcnn if isinstance(rcnn, list) else [rcnn]
+        for stage in stages:
             stage.sampler.num = 16
         model.test_cfg.rpn.max_per_img = 20
         model.test_cfg.rcnn.score_thr = 0.
     if 'encoder' in model:
-        model.encoder.num_layers, model.decoder.num_layers, model.num_queries = 1, 2, 20
+        model.encoder.num_layers = 1
+        model.decoder.num_layers = 2
+        model.num_queries = 20
     return model
 
 
 def test_no_config_is_forgotten():
     names = {path.stem for path in CONFIGS.glob('*crossformer*.py')}
-    assert {name for name in names if not name.endswith(('_imagenet', '_ade20k'))} == set(SIZES)
+    detectors = {name for name in names if not name.endswith(('_imagenet', '_ade20k'))}
+    assert detectors == set(SIZES)
 
 
 @pytest.mark.parametrize('name', SIZES)
 def test_builds_with_the_published_size(name):
     cfg = load(name)
-    assert cfg.default_scope == 'mmdet' and cfg.runner_type == 'CheckingRunner'
+    assert cfg.default_scope == 'mmdet'
+    assert cfg.runner_type == 'CheckingRunner'
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
     assert type(model.backbone) is CrossFormer
     if SIZES[name]:
-        assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == SIZES[name]
+        count = sum(p.numel() for p in model.parameters())
+        assert round(count / 1e6, 1) == SIZES[name]
     rate = {'small': 0.2, 'base': 0.3}[cfg.model.backbone.arch.removeprefix('plus-')]
     assert model.backbone.layers[-1].blocks[-1].drop_path_rate == pytest.approx(rate)
     data = cfg.train_dataloader.dataset
-    assert DATASETS.get(data.type) and all(TRANSFORMS.get(step.type) for step in data.pipeline)
+    assert DATASETS.get(data.type)
+    assert all(TRANSFORMS.get(step.type) for step in data.pipeline)
     has_masks = 'mask' in name
     assert data.pipeline[1].get('with_mask', False) == has_masks
     assert ('segm' in cfg.test_evaluator.metric) == has_masks
 
 
-@pytest.mark.parametrize('name', [name for name in SIZES if name.endswith('x')])
+# The detectors of the papers, trained for 12 ("1x") or 36 epochs ("3x").
+WITH_MMDETS_HEADS = [name for name in SIZES if name.endswith('x')]
+
+
+@pytest.mark.parametrize('name', WITH_MMDETS_HEADS)
 def test_groups_are_those_that_the_published_figures_belong_to(name):
-    backbone, sizes, intervals = load(name).model.backbone, (7, 7, 7, 7), (8, 4, 2, 1)
-    if name.endswith('3x'):
-        sizes, intervals = (14, 14, 7, 7), (16, 8, 2, 1)
+    backbone = load(name).model.backbone
+    group_sizes = backbone.get('group_sizes', (7, 7, 7, 7))
+    intervals = backbone.get('intervals', (8, 4, 2, 1))
     assert backbone.attention == 'short-long-map'
-    assert backbone.get('group_sizes', (7, 7, 7, 7)) == sizes and backbone.get('intervals', (8, 4, 2, 1)) == intervals
-    assert 'plus' not in backbone.arch or 'group_sizes' in backbone
+    if name.endswith('3x'):
+        assert group_sizes == (14, 14, 7, 7)
+        assert intervals == (16, 8, 2, 1)
+    else:
+        assert group_sizes == (7, 7, 7, 7)
+        assert intervals == (8, 4, 2, 1)
+    if 'plus' in backbone.arch:
+        assert 'group_sizes' in backbone, 'else CrossFormer++ has its own'
 
 
 @pytest.mark.parametrize('name, published', [
-    ('mask_rcnn_crossformer_s_fpn_1x', 301.0), ('mask_rcnn_crossformer_s_fpn_3x', 291.1)])
-def test_operations_as_published(name, published):
-    """In billions at 1280 x 800. Ours has no padding, which makes 1 %; other groups would make 3 to 10 %."""
+    ('mask_rcnn_crossformer_s_fpn_1x', 301.0),
+    ('mask_rcnn_crossformer_s_fpn_3x', 291.1),
+])
+def test_number_of_operations_is_the_published_one(name, published):
+    """In billions at 1280 x 800. Ours does not pad, which saves 1 %; other groups would change 3 to 10 %."""
     cfg = load(name).model
     cfg.backbone.frozen_stages = 0  # else its kernels are widened, which costs operations and saves time
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
@@ -107,46 +127,67 @@ def test_operations_as_published(name, published):
         model.rpn_head(maps)
         model.roi_head.bbox_head(torch.empty(1000, 256, 7, 7))
         model.roi_head.mask_head(torch.empty(100, 256, 14, 14))
-    assert 0.98 < counter.get_total_flops() / 2e9 / published < 1.
+    operations = counter.get_total_flops() / 2e9
+    assert 0.98 < operations / published < 1.
 
 
-@pytest.mark.parametrize('name', [name for name in SIZES if name.endswith('x')])
-def test_schedule(name):
-    cfg, long = load(name), name.endswith('3x')
-    warm_up, steps = cfg.param_scheduler
+@pytest.mark.parametrize('name', WITH_MMDETS_HEADS)
+def test_schedule_is_the_published_one(name):
+    cfg = load(name)
+    long = name.endswith('3x')
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05 if long else 1e-4)
-    assert cfg.train_cfg.max_epochs == steps.end == (36 if long else 12)
-    assert steps.milestones == ([27, 33] if long else [8, 11]) and warm_up.end == (1000 if long else 500)
-    assert cfg.auto_scale_lr.base_batch_size == 16 and cfg.train_dataloader.batch_size == 2
-    kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
-    assert ('RandomChoice' in kinds) == long
+    assert optimizer.type == 'AdamW'
+    assert optimizer.lr == 1e-4
+    assert optimizer.weight_decay == (0.05 if long else 1e-4)
+    warm_up, steps = cfg.param_scheduler
+    assert warm_up.end == (1000 if long else 500)
+    assert cfg.train_cfg.max_epochs == (36 if long else 12)
+    assert steps.end == cfg.train_cfg.max_epochs
+    assert steps.milestones == ([27, 33] if long else [8, 11])
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.train_dataloader.batch_size == 2
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    has_random_crops = any(step.type == 'RandomChoice' for step in pipeline)
+    assert has_random_crops == long
     if not long:
-        assert cfg.train_dataloader.dataset.pipeline[2].scale == (1333, 800)
+        assert pipeline[2].scale == (1333, 800)
 
 
 @pytest.mark.parametrize('name', ['retinanet_crossformerpp_s_fpn_1x', 'mask_rcnn_crossformer_s_fpn_3x'])
-def test_what_decays(name):
-    """All in the authors' configs of 12 epochs; in Swin's of 36 epochs what is no norm by name."""
+def test_weight_decay_is_the_published_one(name):
+    """Everything decays in the authors' configs of 12 epochs, everything but norms in Swin's of 36 epochs."""
     cfg = load(name)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    decays = {id(p): group['weight_decay']
-              for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups for p in group['params']}
-    for parameter, value in model.named_parameters():
-        expected = 1e-4 if name.endswith('1x') else 0. if 'norm' in parameter else 0.05
-        assert decays[id(value)] == expected, parameter
+    decays = {}
+    for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups:
+        for parameter in group['params']:
+            decays[id(parameter)] = group['weight_decay']
+    for key, parameter in model.named_parameters():
+        if name.endswith('1x'):
+            expected = 1e-4
+        else:
+            expected = 0. if 'norm' in key else 0.05
+        assert decays[id(parameter)] == expected, key
+
+
+# Variables of the mix-in _base_/models/crossformer.py, which stay in the resolved config; no runner reads them.
+VARIABLES = re.compile(r'(crossformer(pp)?_[sbl]|wide_groups|plain_groups)$')
 
 
 def test_dn_detr_differs_from_resnets_in_the_backbone_alone():
-    ours, theirs = load('dn_detr_crossformer_s_50e'), load('dn_detr_r50_50e')
-    for cfg in (ours, theirs):
-        del cfg.model['backbone'], cfg.model.neck['in_channels'], cfg.model.data_preprocessor['pad_size_divisor']
-    assert ours.to_dict() == theirs.to_dict()
+    parts = []
+    for name in ('dn_detr_crossformer_s_50e', 'dn_detr_r50_50e'):
+        cfg = load(name).to_dict()
+        del cfg['model']['backbone']
+        del cfg['model']['neck']['in_channels']
+        del cfg['model']['data_preprocessor']['pad_size_divisor']
+        parts.append({key: value for key, value in cfg.items() if not VARIABLES.match(key)})
+    assert parts[0] == parts[1]
 
 
 def batch():
-    """Three images with boxes and masks, as mmdet's detectors want them."""
+    """Three images with boxes and masks, as mmdet's detectors expect them."""
     inputs, samples = ragged_batch((3, 1, 4))
     for sample in samples:
         sample.set_metainfo(dict(pad_shape=inputs.shape[-2:]))
@@ -154,9 +195,17 @@ def batch():
     return inputs, samples
 
 
+def gradients_are_finite(model):
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return all(gradient.isfinite().all() for gradient in gradients)
+
+
 # Those of B differ from S in the arch alone, which is made small here.
-@pytest.mark.parametrize('name', [name for name in SIZES if '_b_' not in name])
-def test_trains_a_step_and_gives_results(name):
+DISTINCT = [name for name in SIZES if '_b_' not in name]
+
+
+@pytest.mark.parametrize('name', DISTINCT)
+def test_trains_a_step_and_predicts(name):
     model = MODELS.build(small(name))
     model.init_weights()
     inputs, samples = batch()
@@ -170,18 +219,24 @@ def test_trains_a_step_and_gives_results(name):
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    assert all(map(torch.isfinite, torch.tensor(totals))) and totals[0] != totals[1]
-    assert any('mask' in key for key in losses) == ('mask' in name)
-    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-    assert sum(p.grad is not None for p in model.backbone.parameters()) > 20
+    assert torch.tensor(totals).isfinite().all()
+    assert totals[0] != totals[1]
+    has_masks = 'mask' in name
+    has_mask_loss = any('mask' in key for key in losses)
+    assert has_mask_loss == has_masks
+    assert gradients_are_finite(model)
+    reached = [p for p in model.backbone.parameters() if p.grad is not None]
+    assert len(reached) > 20
     model.eval()
     with torch.no_grad():
         results = model.predict(inputs, samples)
     for result, sample in zip(results, samples):
-        found = result.pred_instances
-        assert len(found) and found.bboxes.isfinite().all() and found.scores.max() <= 1
-        if 'mask' in name:
-            assert found.masks.shape[1:] == sample.ori_shape
+        predicted = result.pred_instances
+        assert len(predicted)
+        assert predicted.bboxes.isfinite().all()
+        assert predicted.scores.max() <= 1
+        if has_masks:
+            assert predicted.masks.shape[1:] == sample.ori_shape
 
 
 @pytest.mark.parametrize('name', ['retinanet_crossformerpp_s_fpn_1x', 'dn_detr_crossformer_s_50e'])
@@ -195,38 +250,47 @@ def test_trains_a_step_in_mixed_precision_and_with_averaged_weights(name):
     model.train()
     for _ in range(2):
         with torch.autocast('cpu', torch.bfloat16):
-            total, losses = model.parse_losses(model.loss(inputs, copy.deepcopy(samples)))
+            losses = model.loss(inputs, copy.deepcopy(samples))
+            total, _ = model.parse_losses(losses)
         optimizer.zero_grad()
         total.backward()
-        assert total.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        assert total.isfinite()
+        assert gradients_are_finite(model)
         optimizer.step()
         average.update_parameters(model)
-    own, averaged = model.state_dict(), average.module.state_dict()
+    own = model.state_dict()
+    averaged = average.module.state_dict()
     assert own.keys() == averaged.keys()
-    assert not torch.equal(own['backbone.layers.2.blocks.0.mlp.fc1.weight'],
-                           averaged['backbone.layers.2.blocks.0.mlp.fc1.weight'])
+    key = 'backbone.layers.2.blocks.0.mlp.fc1.weight'
+    assert not torch.equal(own[key], averaged[key])
     with torch.no_grad():
         results = average.module.eval().predict(inputs, samples)
-    assert all(result.pred_instances.bboxes.isfinite().all() for result in results)
+    for result in results:
+        assert result.pred_instances.bboxes.isfinite().all()
 
 
 def code_blocks(page):
-    return re.findall(r'```python\n(.*?)```', (REPOSITORY / 'docs' / page).read_text(), re.DOTALL)
+    text = (REPOSITORY / 'docs' / page).read_text()
+    return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
 
 
 def test_the_five_lines_of_the_page_turn_mmdets_mask_rcnn_into_crossformer(tmp_path):
     block = next(block for block in code_blocks('crossformer_detection.md') if "'mmdet::" in block)
-    assert len([line for line in block.splitlines() if line]) == 5
+    lines = [line for line in block.splitlines() if line]
+    assert len(lines) == 5
     (tmp_path / 'mine.py').write_text(block)
     cfg = Config.fromfile(tmp_path / 'mine.py')
     assert cfg.custom_imports.imports == ['mmdet_setdet']
     cfg.model.backbone.init_cfg = None
-    cfg.model.train_cfg.rpn_proposal.max_per_img, cfg.model.train_cfg.rcnn.sampler.num = 50, 16
+    cfg.model.train_cfg.rpn_proposal.max_per_img = 50
+    cfg.model.train_cfg.rcnn.sampler.num = 16
     model = MODELS.build(cfg.model)
     model.init_weights()
-    assert type(model).__module__.startswith('mmdet.') and type(model.backbone) is CrossFormer
+    assert type(model).__module__.startswith('mmdet.')
+    assert type(model.backbone) is CrossFormer
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, weight_decay=1e-4)
     inputs, samples = batch()
     total, _ = model.parse_losses(model.loss(inputs[:1], samples[:1]))
     total.backward()
-    assert total.isfinite() and model.backbone.patch_embed.projs[0].weight.grad.abs().sum() > 0
+    assert total.isfinite()
+    assert model.backbone.patch_embed.projs[0].weight.grad.abs().sum() > 0

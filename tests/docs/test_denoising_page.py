@@ -1,4 +1,4 @@
-"""The page on denoising does what it says on mmdet's own Conditional DETR: its two blocks are run as they stand."""
+"""The page on denoising shows it on mmdet's own Conditional DETR: run the page's two blocks as they stand."""
 import contextlib
 import re
 import sys
@@ -12,10 +12,13 @@ from mmengine.config import Config
 
 PAGE = (REPOSITORY / 'docs/denoising.md').read_text().split('## On a detector that is not ours')[1]
 
+# The beginnings of the names of the parameters that the page adds.
+OF_DENOISING = ('denoising', 'box_pos_head')
+
 
 @pytest.fixture(scope='module')
 def cfg(tmp_path_factory):
-    """The config of the page, small, with the module of the page beside it."""
+    """The config of the page, with the module of the page beside it."""
     folder = tmp_path_factory.mktemp('page')
     module, config = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
     (folder / 'dn_conditional.py').write_text(module)
@@ -36,28 +39,40 @@ def model(cfg):
 
 @pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
 def test_it_trains(model, counts):
-    losses = model.train().loss(*ragged_batch(counts))
+    has_gts = sum(counts) > 0
+    inputs, samples = ragged_batch(counts)
+    losses = model.train().loss(inputs, samples)
     assert {'loss_cls', 'loss_bbox', 'loss_iou', 'd0.loss_cls', 'loss_dn'} <= losses.keys()
-    assert all(loss.isfinite() for loss in losses.values()) and (losses['loss_dn'] > 0) == (sum(counts) > 0)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert (losses['loss_dn'] > 0) == has_gts
     sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
-    reached = [p.grad.any() for name, p in model.named_parameters() if name.startswith(('denoising', 'box_pos_head'))]
-    assert len(reached) == 5 and all(reached) == (sum(counts) > 0)
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    for name, gradient in gradients.items():
+        assert gradient is not None, name
+        assert gradient.isfinite().all(), name
+    reached = [gradient.any() for name, gradient in gradients.items() if name.startswith(OF_DENOISING)]
+    assert len(reached) == 5
+    assert all(reached) == has_gts
 
 
 @torch.no_grad()
 def test_matching_does_not_see_the_noise(model, monkeypatch):
-    def change():
-        """How far the loss of each term moves with the noise."""
-        first, second = (model.eval().loss(*ragged_batch()) for _ in range(2))
+    model.eval()
+    inputs, samples = ragged_batch()
+
+    def change_with_noise():
+        """Return by how much each term of the loss changes from one draw of the noise to the next."""
+        first = model.loss(inputs, samples)
+        second = model.loss(inputs, samples)
         return {name: abs(first[name] - second[name]) for name in first}
 
-    moved = change()
-    assert moved.pop('loss_dn') > 1e-3 and max(moved.values()) < 1e-4
+    changes = change_with_noise()
+    assert changes.pop('loss_dn') > 1e-3
+    assert max(changes.values()) < 1e-4
     page = sys.modules['dn_conditional']
     monkeypatch.setattr(page, 'masked_self_attention', lambda decoder, mask: contextlib.nullcontext())
-    moved = change()
-    assert moved['loss_cls'] > 1e-3, 'without the mask it would'
+    changes = change_with_noise()
+    assert changes['loss_cls'] > 1e-3, 'without the mask matching would see the noise'
 
 
 @torch.no_grad()
@@ -65,12 +80,13 @@ def test_results_are_those_of_mmdets_model(cfg, model):
     cfg = cfg.copy()
     cfg.merge_from_dict({**SMALL, 'model.type': 'ConditionalDETR'})
     del cfg.model.denoising
-    theirs = MODELS.build(cfg.model)
-    result = theirs.load_state_dict(model.state_dict(), strict=False)
+    mmdet_model = MODELS.build(cfg.model)
+    result = mmdet_model.load_state_dict(model.state_dict(), strict=False)
     assert not result.missing_keys
-    assert all(key.startswith(('denoising', 'box_pos_head')) for key in result.unexpected_keys)
+    assert all(key.startswith(OF_DENOISING) for key in result.unexpected_keys)
     inputs, samples = ragged_batch()
-    got, expected = (m.eval().predict(inputs, [s.clone() for s in samples]) for m in (model, theirs))
-    for a, b in zip(got, expected):
-        assert torch.equal(a.pred_instances.bboxes, b.pred_instances.bboxes)
-        assert torch.equal(a.pred_instances.scores, b.pred_instances.scores)
+    actual = model.eval().predict(inputs, [sample.clone() for sample in samples])
+    expected = mmdet_model.eval().predict(inputs, [sample.clone() for sample in samples])
+    for actual_sample, expected_sample in zip(actual, expected):
+        assert torch.equal(actual_sample.pred_instances.bboxes, expected_sample.pred_instances.bboxes)
+        assert torch.equal(actual_sample.pred_instances.scores, expected_sample.pred_instances.scores)

@@ -4,6 +4,7 @@ Weights are drawn parameter after parameter in the order of our state dict's nam
 only. ``make_golden.py`` gives the authors' models the same weights.
 """
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,17 @@ from torch import nn
 
 from mmdet_setdet.models.ground_truths import GroundTruths
 
-SIZE = {'backbone.depth': 50, 'neck.in_channels': [2048], 'decoder.num_layers': 3, 'bbox_head.num_classes': 91}
-DC5 = {'backbone.strides': (1, 2, 2, 1), 'backbone.dilations': (1, 1, 1, 2), 'backbone.contract_dilation': True}
+SIZE = {
+    'backbone.depth': 50,
+    'neck.in_channels': [2048],
+    'decoder.num_layers': 3,
+    'bbox_head.num_classes': 91,
+}
+DC5 = {
+    'backbone.strides': (1, 2, 2, 1),
+    'backbone.dilations': (1, 1, 1, 2),
+    'backbone.contract_dilation': True,
+}
 LEVELS = {'neck.in_channels': [512, 1024, 2048]}
 R101 = {'backbone.depth': 101}
 # Without noise denoising is the same in every run: noised queries are the objects themselves.
@@ -35,38 +45,61 @@ CASES = {
 # With the weights of seed 7 a rectifier of this model lies so near zero that gradients hang on rounding.
 SEEDS = {'detr_r101': 8}
 # One parameter of each part, whose gradient is compared.
-WATCHED = ('backbone.layer2.0.conv1.weight', 'backbone.layer4.2.conv2.weight', 'neck.convs.0.conv.weight',
-           'encoder.layers.0.self_attn.attn.in_proj_weight', 'encoder.query_scale.layers.1.weight',
-           'decoder.layers.0.ffn.layers.0.0.weight', 'decoder.layers.2.self_attn.attn.in_proj_weight',
-           'decoder.layers.2.cross_attn.qpos_sine_proj.weight', 'decoder.ref_point_head.layers.0.weight',
-           'decoder.post_norm.weight', 'bbox_head.fc_cls.weight', 'bbox_head.reg_ffn.layers.0.0.weight',
-           'bbox_head.fc_reg.layers.0.weight', 'query_embedding.weight', 'denoising.label_enc.weight',
-           'patterns.weight', 'level_embed', 'tgt_embed.weight', 'neck.convs.0.gn.weight',
-           'neck.extra_convs.0.conv.bias', 'encoder.layers.0.self_attn.sampling_offsets.weight',
-           'encoder.layers.1.self_attn.value_proj.weight', 'encoder.layers.1.self_attn.attention_weights.weight',
-           'decoder.layers.1.cross_attn.sampling_offsets.bias', 'decoder.layers.2.cross_attn.attention_weights.weight',
-           'decoder.layers.0.cross_attn.output_proj.weight', 'decoder.layers.0.lvl_attn.weight',
-           'decoder.layers.2.lvl_attn.bias', 'bbox_head.cls_branches.1.weight', 'bbox_head.reg_branches.0.0.weight',
-           'bbox_head.reg_branches.2.4.bias')
+WATCHED = (
+    'backbone.layer2.0.conv1.weight',
+    'backbone.layer4.2.conv2.weight',
+    'neck.convs.0.conv.weight',
+    'encoder.layers.0.self_attn.attn.in_proj_weight',
+    'encoder.query_scale.layers.1.weight',
+    'decoder.layers.0.ffn.layers.0.0.weight',
+    'decoder.layers.2.self_attn.attn.in_proj_weight',
+    'decoder.layers.2.cross_attn.qpos_sine_proj.weight',
+    'decoder.ref_point_head.layers.0.weight',
+    'decoder.post_norm.weight',
+    'bbox_head.fc_cls.weight',
+    'bbox_head.reg_ffn.layers.0.0.weight',
+    'bbox_head.fc_reg.layers.0.weight',
+    'query_embedding.weight',
+    'denoising.label_enc.weight',
+    'patterns.weight',
+    'level_embed',
+    'tgt_embed.weight',
+    'neck.convs.0.gn.weight',
+    'neck.extra_convs.0.conv.bias',
+    'encoder.layers.0.self_attn.sampling_offsets.weight',
+    'encoder.layers.1.self_attn.value_proj.weight',
+    'encoder.layers.1.self_attn.attention_weights.weight',
+    'decoder.layers.1.cross_attn.sampling_offsets.bias',
+    'decoder.layers.2.cross_attn.attention_weights.weight',
+    'decoder.layers.0.cross_attn.output_proj.weight',
+    'decoder.layers.0.lvl_attn.weight',
+    'decoder.layers.2.lvl_attn.bias',
+    'bbox_head.cls_branches.1.weight',
+    'bbox_head.reg_branches.0.0.weight',
+    'bbox_head.reg_branches.2.4.bias',
+)
 QUERIES = slice(0, None, 5)  # Every fifth matching query is kept, and with it half of its logits.
 CLASSES = slice(0, None, 2)
+EMBEDDING = re.compile(r'embedding|label_enc|patterns|level_embed|tgt_embed')
 
 
 @torch.no_grad()
 def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
-    """Fills every parameter and buffer from one generator, at a scale at which all branches speak."""
+    """Fill every parameter and buffer from one generator, at a scale at which every branch shows in the output."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in sorted(model.state_dict().items()):
         random = torch.randn(tensor.shape, generator=generator)
         if name.endswith('running_var'):
             tensor.copy_(random.abs() * 0.3 + 0.7)
-        elif any(part in name for part in ('embedding', 'label_enc', 'patterns', 'level_embed', 'tgt_embed')):
+        elif EMBEDDING.search(name):
             tensor.copy_(random)
         elif tensor.dim() > 1:
             gain = 2**0.5 if 'backbone' in name else 1.
-            tensor.copy_(random * gain * tensor[0].numel()**-0.5)
+            fan_in = tensor[0].numel()
+            tensor.copy_(random * gain * fan_in**-0.5)
         elif name.endswith('weight'):
-            tensor.copy_((1 + random * 0.1) * (0.3 if 'bn3' in name or 'downsample.1' in name else 1.))
+            ends_branch = 'bn3' in name or 'downsample.1' in name  # of a residual block
+            tensor.copy_((1 + random * 0.1) * (0.3 if ends_branch else 1.))
         else:
             tensor.copy_(random * 0.1)
     return model
@@ -75,7 +108,8 @@ def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
 def build(name: str) -> nn.Module:
     """Our model of a case, in training mode without dropout."""
     config, changes = CASES[name]
-    model = seeded_weights(MODELS.build(small_model_cfg(config, **changes)), SEEDS.get(name, 7))
+    model = MODELS.build(small_model_cfg(config, **changes))
+    seeded_weights(model, SEEDS.get(name, 7))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.
@@ -114,28 +148,36 @@ def ours(name: str) -> dict:
 
 
 def pack(result: dict, parameters: dict) -> dict:
-    """Thins out what is stored, adds gradients and the number of trained parameters; all as numpy arrays."""
+    """Keep a part of the outputs, add gradients and the number of trained parameters; all as numpy arrays."""
     result = dict(result)
-    for part, queries in (('', QUERIES), ('dn_', QUERIES)):
+    for part in ('', 'dn_'):
         if f'{part}logits' in result:
-            result[f'{part}logits'] = result[f'{part}logits'][:, :, queries, CLASSES]
-            result[f'{part}boxes'] = result[f'{part}boxes'][:, :, queries]
+            result[f'{part}logits'] = result[f'{part}logits'][:, :, QUERIES, CLASSES]
+            result[f'{part}boxes'] = result[f'{part}boxes'][:, :, QUERIES]
     for name in WATCHED:
         gradient = getattr(parameters.get(name), 'grad', None)
         if gradient is not None:
-            some = gradient.flatten()[::max(gradient.numel() // 20, 1)]
-            result[f'gradient of {name}'] = torch.cat([gradient.norm()[None], some])
-    result['trained parameters'] = torch.tensor(sum(p.numel() for p in parameters.values() if p.requires_grad))
+            result[f'gradient of {name}'] = norm_and_entries(gradient)
+    trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
+    result['trained parameters'] = torch.tensor(trained)
     return {key: value.detach().numpy() for key, value in result.items()}
 
 
+def norm_and_entries(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the norm and some 20 entries of a tensor, at even distances."""
+    step = max(gradient.numel() // 20, 1)
+    entries = gradient.flatten()[::step]
+    return torch.cat([gradient.norm()[None], entries])
+
+
 def load(name: str) -> dict:
-    """A golden file."""
+    """Load a golden file."""
     folder = Path(__file__).parent
     with np.load(folder / f'{name}.npz') as arrays:
         return dict(arrays)
 
 
 def sources() -> dict:
-    """Which revision of whose code the golden files come from."""
-    return json.loads((Path(__file__).parent / 'sources.json').read_text())
+    """Return {repository: revision} of the code that the golden files come from."""
+    text = (Path(__file__).parent / 'sources.json').read_text()
+    return json.loads(text)

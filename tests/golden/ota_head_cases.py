@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from golden.cases import seeded_weights
+from golden.cases import norm_and_entries, seeded_weights
 from helpers.batches import random_samples
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -14,15 +14,27 @@ from torch import Tensor, nn
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FILE = Path(__file__).with_name('ota_head.npz')
 # The second is ResNeXt with deformable convolutions, as deep as ResNet-50 to be quick.
-CASES = {'r50': ('ota_r50_fpn_1x.py', {}), 'x50_dcn': ('ota_x101_dcn_fpn_2x.py', {'model.backbone.depth': 50})}
+CASES = {
+    'r50': ('ota_r50_fpn_1x.py', {}),
+    'x50_dcn': ('ota_x101_dcn_fpn_2x.py', {'model.backbone.depth': 50}),
+}
 COUNTS = (3, 0, 7)
 SIZES = [(128, 120), (96, 160), (112, 144)]
 # One parameter of each part, whose gradient is compared.
 WATCHED = (
-    'backbone.layer2.0.conv2.weight', 'backbone.layer3.0.conv2.weight', 'backbone.layer3.0.conv2.conv_offset.weight',
-    'backbone.layer4.2.conv3.weight', 'neck.lateral_convs.1.conv.weight', 'neck.fpn_convs.4.conv.bias',
-    'bbox_head.cls_convs.0.conv.bias', 'bbox_head.reg_convs.3.gn.weight', 'bbox_head.conv_cls.weight',
-    'bbox_head.conv_reg.weight', 'bbox_head.conv_centerness.bias', 'bbox_head.scales.1.scale')
+    'backbone.layer2.0.conv2.weight',
+    'backbone.layer3.0.conv2.weight',
+    'backbone.layer3.0.conv2.conv_offset.weight',
+    'backbone.layer4.2.conv3.weight',
+    'neck.lateral_convs.1.conv.weight',
+    'neck.fpn_convs.4.conv.bias',
+    'bbox_head.cls_convs.0.conv.bias',
+    'bbox_head.reg_convs.3.gn.weight',
+    'bbox_head.conv_cls.weight',
+    'bbox_head.conv_reg.weight',
+    'bbox_head.conv_centerness.bias',
+    'bbox_head.scales.1.scale',
+)
 # Of test-time augmentation: ranges of sizes, two views each.
 RANGES = [(48, 10000), (0, 10000), (0, 96)]
 IMAGE_SIZE = (480, 640)
@@ -38,11 +50,13 @@ def config(case: str) -> Config:
 
 @torch.no_grad()
 def build(case: str) -> nn.Module:
-    """Our model, in which every branch speaks and boxes reach a few strides."""
+    """Return our model, in which every branch shows in the output and boxes reach a few strides."""
     cfg = config(case)
     model = seeded_weights(MODELS.build(cfg.model))
-    head, first = model.bbox_head, model.backbone.conv1.weight
-    first.div_(60 / torch.tensor(cfg.model.data_preprocessor.std)[:, None, None])  # images of a deviation of 60
+    head = model.bbox_head
+    # The images have a standard deviation of 60.
+    std = torch.tensor(cfg.model.data_preprocessor.std)[:, None, None]
+    model.backbone.conv1.weight.div_(60 / std)
     for i, scale in enumerate(head.scales):
         scale.scale.fill_(0.8 + 0.1 * i)
     head.conv_reg.bias.add_(2)
@@ -54,7 +68,10 @@ def build(case: str) -> nn.Module:
 def batch() -> tuple[list[Tensor], list[DetDataSample]]:
     """Images (3, H, W) of 0 to 255 in BGR, and their objects; each image was twice as large before."""
     generator = torch.Generator().manual_seed(5)
-    images = [torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8) for size in SIZES]
+    images = []
+    for size in SIZES:
+        image = torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8)
+        images.append(image)
     samples = random_samples(SIZES, (128, 160), COUNTS, seed=5)
     for sample in samples:
         height, width = sample.img_shape
@@ -86,17 +103,19 @@ def pack(levels: tuple, losses: dict[str, Tensor], parameters: dict[str, Tensor]
     """
     result = {}
     for name, maps in zip(('logits', 'distances', 'ious'), levels):
+        channel_step = 7 if name == 'logits' else 1
         for level, values in enumerate(maps):
-            result[f'{name}/{level}'] = values.flatten(2)[:, ::7 if name == 'logits' else 1, ::5]
-    result.update({f'loss/{name}': value for name, value in losses.items()})
+            result[f'{name}/{level}'] = values.flatten(2)[:, ::channel_step, ::5]
+    for name, value in losses.items():
+        result[f'loss/{name}'] = value
     for name in WATCHED:
         if name in parameters:
-            gradient = parameters[name].grad
-            some = gradient.flatten()[::max(gradient.numel() // 20, 1)]
-            result[f'gradient/{name}'] = torch.cat([gradient.norm()[None], some])
-    result['trained parameters'] = torch.tensor(sum(p.numel() for p in parameters.values() if p.requires_grad))
+            result[f'gradient/{name}'] = norm_and_entries(parameters[name].grad)
+    trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
+    result['trained parameters'] = torch.tensor(trained)
     for image, values in enumerate(found):
-        result.update({f'{kind}/{image}': value for kind, value in zip(('bboxes', 'scores', 'labels'), values)})
+        for kind, value in zip(('bboxes', 'scores', 'labels'), values):
+            result[f'{kind}/{image}'] = value
     return {key: value.detach().numpy() for key, value in result.items()}
 
 
@@ -115,14 +134,19 @@ def views() -> list[InstanceData]:
     found = []
     for view in range(2 * len(RANGES)):
         seen = rand(40) < 0.8
-        boxes = torch.cat([corners, corners + sides], 1)[seen] + (rand(int(seen.sum()), 4) - 0.5) * 20
-        boxes = torch.cat([boxes, torch.cat([corners[:9] / 2, corners[:9] / 2 + 40 * (1 + rand(9, 2))], 1)])
-        boxes = boxes.clamp(min=0).minimum(limits)
+        jitter = (rand(int(seen.sum()), 4) - 0.5) * 20
+        boxes = torch.cat([corners, corners + sides], 1)[seen] + jitter
+        noise_corners = corners[:9] / 2
+        noise_sides = 40 * (1 + rand(9, 2))
+        noise = torch.cat([noise_corners, noise_corners + noise_sides], 1)
+        boxes = torch.cat([boxes, noise]).clamp(min=0).minimum(limits)
         boxes[0, 2:] = limits[:2]  # whole numbers: what the authors add to separate classes is exact
         if view % 2:
-            boxes = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+            x1, y1, x2, y2 = boxes.unbind(1)
+            boxes = torch.stack([width - x2, y1, width - x1, y2], 1)
         scores = 0.05 + 0.95 * rand(len(boxes))**2
-        found.append(InstanceData(bboxes=boxes, scores=scores, labels=torch.cat([labels[seen], labels[:9]])))
+        view_labels = torch.cat([labels[seen], labels[:9]])
+        found.append(InstanceData(bboxes=boxes, scores=scores, labels=view_labels))
     return found
 
 

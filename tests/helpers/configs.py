@@ -1,4 +1,4 @@
-"""Where the repository's files lie, and its detectors made small enough for a test."""
+"""The folders of the repository, and its detectors made small enough for a test."""
 import re
 from pathlib import Path
 
@@ -21,9 +21,10 @@ SMALL = {
 
 
 def small_model_cfg(name: str, **changes) -> Config:
-    """The model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
+    """Return the model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
     cfg = Config.fromfile(CONFIGS / name)
     channels = [count // 4 for count in cfg.model.neck.in_channels]  # ResNet-18 has a quarter of ResNet-50's
     changes = {'neck.in_channels': channels, **changes}
-    cfg.merge_from_dict({**SMALL, **{f'model.{key}': value for key, value in changes.items()}})
+    cfg.merge_from_dict(SMALL)
+    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     return cfg.model

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 CLASSES = ('circle', 'square', 'star')
+CATEGORY_IDS = (3, 5, 9)
 
 CONFIG = """
 custom_imports = dict(imports=['mmdet_setdet'], allow_failed_imports=False)
@@ -63,28 +64,35 @@ resume = False
 
 
 def coco_dict(num_images: int = 5, size: int = 64) -> dict:
-    """Annotations of ``num_images`` images with one to three boxes each, category ids 3, 5 and 9."""
+    """Return COCO annotations of ``num_images`` images with one to three boxes each."""
     random = np.random.default_rng(0)
     annotations = []
     for image in range(num_images):
         for _ in range(1 + image % 3):
             w, h = random.integers(16, 33, 2).tolist()
             x, y = random.integers(0, size - 33, 2).tolist()
-            annotations.append(dict(id=len(annotations) + 1, image_id=image + 1, bbox=[x, y, w, h], area=w * h,
-                                    iscrowd=0, category_id=(3, 5, 9)[len(annotations) % 3]))
-    return dict(
-        images=[dict(id=i + 1, file_name=f'{i + 1}.jpg', width=size, height=size) for i in range(num_images)],
-        annotations=annotations,
-        categories=[dict(id=i, name=name) for i, name in zip((3, 5, 9), CLASSES)])
+            annotations.append(dict(
+                id=len(annotations) + 1,
+                image_id=image + 1,
+                bbox=[x, y, w, h],
+                area=w * h,
+                iscrowd=0,
+                category_id=CATEGORY_IDS[len(annotations) % 3]))
+    images = []
+    for image in range(1, num_images + 1):
+        images.append(dict(id=image, file_name=f'{image}.jpg', width=size, height=size))
+    categories = [dict(id=i, name=name) for i, name in zip(CATEGORY_IDS, CLASSES)]
+    return dict(images=images, annotations=annotations, categories=categories)
 
 
 def write_dataset(root: Path, num_images: int = 5) -> dict:
-    """Writes the images and annotations of :func:`coco_dict` under ``root``; returns the annotations."""
+    """Write the images and annotations of :func:`coco_dict` under ``root``; return the annotations."""
     coco = coco_dict(num_images)
     (root / 'images').mkdir(parents=True)
     random = np.random.default_rng(1)
     for image in coco['images']:
-        canvas = random.integers(0, 120, (image['height'], image['width'], 3), dtype=np.uint8)
+        size = image['height'], image['width']
+        canvas = random.integers(0, 120, (*size, 3), dtype=np.uint8)
         for annotation in coco['annotations']:
             if annotation['image_id'] == image['id']:
                 x, y, w, h = annotation['bbox']
@@ -95,19 +103,20 @@ def write_dataset(root: Path, num_images: int = 5) -> dict:
 
 
 def write_annotations(root: Path, coco) -> None:
-    """Replaces the annotation file under ``root``."""
-    (root / 'annotations.json').write_text(coco if isinstance(coco, str) else json.dumps(coco))
+    """Replace the annotation file under ``root``."""
+    text = coco if isinstance(coco, str) else json.dumps(coco)
+    (root / 'annotations.json').write_text(text)
 
 
 def write_config(folder: Path, root: Path) -> str:
-    """Writes the detector's config into ``folder``, with its data under ``root``; returns its path."""
+    """Write the detector's config into ``folder``, with its data under ``root``; return its path."""
     path = folder / 'tiny.py'
     path.write_text(CONFIG.replace('{root}', str(root)))
     return str(path)
 
 
 def tool(name: str):
-    """The module ``tools/NAME.py``, whose ``main(argv)`` is the command."""
+    """Import the module ``tools/NAME.py``, whose ``main(argv)`` is the command."""
     path = Path(__file__).parents[2] / 'tools' / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
     module = importlib.util.module_from_spec(spec)
@@ -119,5 +128,5 @@ _COUNT = itertools.count()
 
 
 def new_name() -> str:
-    """An ``experiment_name``: mmengine keeps one logger and visualiser for each, for the life of the process."""
+    """Return a fresh ``experiment_name``: mmengine keeps a logger and visualiser per name until the process ends."""
     return f'tiny_{next(_COUNT)}'

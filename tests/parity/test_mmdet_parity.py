@@ -1,4 +1,4 @@
-"""Ours against mmdet's DETR and DABDETR: its state dicts load, and the numbers are the same."""
+"""Our detectors against mmdet's: its state dicts load, and the numbers are the same."""
 import pytest
 import torch
 from helpers.batches import ragged_batch, wake
@@ -15,7 +15,7 @@ MMDET_CONFIG = {
     'dab_detr_r50_50e.py': 'mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py',
 }
 
-# Where the authors' arithmetic differs from mmdet's; and denoising, which mmdet's models do not have.
+# Options that select mmdet's arithmetic where it differs from the authors'; mmdet's models have no denoising.
 ARITHMETIC = {
     'dab_detr_r50_50e.py': {'decoder.eps': 1e-5},
     'dn_plain_deformable_detr_r50_50e.py': {'denoising': None},
@@ -24,7 +24,7 @@ ARITHMETIC = {
 
 
 def pair(name, **changes):
-    """mmdet's model and ours with the same random weights, both without dropout; mmdet's arithmetic in ours."""
+    """Return mmdet's model and ours with the same random weights, without dropout and with mmdet's arithmetic."""
     cfg = get_config(MMDET_CONFIG[name])
     channels = [count // 4 for count in cfg.model.neck.in_channels]
     cfg.merge_from_dict({**SMALL, 'model.neck.in_channels': channels, **changes})
@@ -32,67 +32,78 @@ def pair(name, **changes):
     theirs.init_weights()
     wake(theirs)
     changes |= ARITHMETIC.get(name, {})
-    ours = MODELS.build(small_model_cfg(name, **{key.replace('model.', ''): value for key, value in changes.items()}))
-    result = ours.load_state_dict(theirs.state_dict())
-    assert not result.missing_keys and not result.unexpected_keys
+    our_changes = {key.removeprefix('model.'): value for key, value in changes.items()}
+    ours = MODELS.build(small_model_cfg(name, **our_changes))
+    ours.load_state_dict(theirs.state_dict(), strict=True)
     return theirs.eval(), ours.eval()
+
+
+def clones(samples):
+    return [sample.clone() for sample in samples]
 
 
 @pytest.mark.parametrize('name', MMDET_CONFIG)
 def test_outputs_equal_mmdets(name):
-    theirs, ours = pair(name)
+    mmdet_model, model = pair(name)
     inputs, samples = ragged_batch()
     with torch.no_grad():
-        expected, got = theirs(inputs, samples, mode='tensor'), ours(inputs, samples, mode='tensor')
-    assert expected[1].flatten(0, 2).std(0).min() > 1e-2, 'boxes that are all equal would prove nothing'
-    for a, b in zip(got, expected):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        expected = mmdet_model(inputs, samples, mode='tensor')
+        actual = model(inputs, samples, mode='tensor')
+    expected_boxes = expected[1].flatten(0, 2)
+    assert expected_boxes.std(0).min() > 1e-2, 'boxes that are all equal would prove nothing'
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', MMDET_CONFIG)
 def test_losses_equal_mmdets(name):
-    theirs, ours = pair(name)
-    theirs.training = True  # else their Deformable DETR gives its head too little; its parts stay in evaluation
+    mmdet_model, model = pair(name)
+    # In evaluation mmdet's Deformable DETR gives its head too few arguments. Its parts stay in evaluation.
+    mmdet_model.training = True
     inputs, samples = ragged_batch()
     with torch.no_grad():
-        expected = theirs.loss(inputs, samples)
-        got = ours.bbox_head.matching_losses(*ours(inputs, samples, mode='tensor'), GroundTruths.from_samples(samples))
-    for term, values in got.items():
+        expected = mmdet_model.loss(inputs, samples)
+        logits, boxes = model(inputs, samples, mode='tensor')
+        actual = model.bbox_head.matching_losses(logits, boxes, GroundTruths.from_samples(samples))
+    for term, values in actual.items():
+        last = len(values) - 1
         for layer, value in enumerate(values):
-            key = term if layer == len(values) - 1 else f'd{layer}.{term}'
+            key = term if layer == last else f'd{layer}.{term}'
             torch.testing.assert_close(value, expected[key].squeeze(), atol=1e-4, rtol=1e-4, msg=key)
 
 
 @pytest.mark.parametrize('name', MMDET_CONFIG)
 def test_results_equal_mmdets(name):
-    theirs, ours = pair(name, **{'model.test_cfg.max_per_img': 15})
+    mmdet_model, model = pair(name, **{'model.test_cfg.max_per_img': 15})
     inputs, samples = ragged_batch()
     for sample, scale in zip(samples, (2., 0.5, 1.)):
         sample.set_metainfo(dict(scale_factor=(scale, scale * 0.9)))
     with torch.no_grad():
-        expected = [sample.pred_instances for sample in theirs.predict(inputs, [s.clone() for s in samples])]
-        got = [sample.pred_instances for sample in ours.predict(inputs, [s.clone() for s in samples])]
-    for a, b in zip(got, expected):
-        torch.testing.assert_close(a.scores, b.scores, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(a.bboxes, b.bboxes, atol=1e-2, rtol=1e-4)
-        assert (a.labels == b.labels).float().mean() > 0.99
+        expected_samples = mmdet_model.predict(inputs, clones(samples))
+        actual_samples = model.predict(inputs, clones(samples))
+    for actual_sample, expected_sample in zip(actual_samples, expected_samples):
+        actual = actual_sample.pred_instances
+        expected = expected_sample.pred_instances
+        torch.testing.assert_close(actual.scores, expected.scores, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(actual.bboxes, expected.bboxes, atol=1e-2, rtol=1e-4)
+        assert (actual.labels == expected.labels).float().mean() > 0.99
 
 
 def test_patterns_equal_mmdets():
-    theirs, ours = pair('dab_detr_r50_50e.py', **{'model.num_patterns': 3})
+    mmdet_model, model = pair('dab_detr_r50_50e.py', **{'model.num_patterns': 3})
     inputs, samples = ragged_batch()
     with torch.no_grad():
-        for a, b in zip(ours(inputs, samples, mode='tensor'), theirs(inputs, samples, mode='tensor')):
-            assert a.shape[2] == 60
-            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        actual = model(inputs, samples, mode='tensor')
+        expected = mmdet_model(inputs, samples, mode='tensor')
+    for actual_values in actual:
+        assert actual_values.shape[2] == 60
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_refinement_equals_mmdets():
-    theirs, ours = pair('dn_plain_deformable_detr_r50_50e.py', **{'model.with_box_refine': True})
+    mmdet_model, model = pair('dn_plain_deformable_detr_r50_50e.py', **{'model.with_box_refine': True})
     inputs, samples = ragged_batch()
     with torch.no_grad():
-        logits, boxes = ours(inputs, samples, mode='tensor')
-        expected = theirs(inputs, samples, mode='tensor')
-    assert (boxes[0] - boxes[1]).abs().max() > 0.01
-    for a, b in zip((logits, boxes), expected):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        logits, boxes = model(inputs, samples, mode='tensor')
+        expected = mmdet_model(inputs, samples, mode='tensor')
+    assert (boxes[0] - boxes[1]).abs().max() > 0.01, 'boxes that are not refined would prove nothing'
+    torch.testing.assert_close((logits, boxes), expected, atol=1e-5, rtol=1e-5)

@@ -6,17 +6,26 @@ from golden import cases
 
 @pytest.mark.parametrize('name', cases.CASES)
 def test_equals_the_authors(name):
-    expected, got = cases.load(name), cases.ours(name)
-    assert got.keys() == expected.keys()
-    assert expected['boxes'].std((0, 1, 2)).min() > 0.01 and expected['logits'].std() > 0.1, 'would prove nothing'
-    pairs = {tuple(pair) for pair in expected.pop('matches').tolist()}
-    assert {tuple(pair) for pair in got['matches'].tolist()} == pairs and len(pairs) == 3 * 11
-    assert got['trained parameters'] == expected.pop('trained parameters')
+    expected = cases.load(name)
+    actual = cases.ours(name)
+    assert actual.keys() == expected.keys()
+    assert expected['boxes'].std((0, 1, 2)).min() > 0.01, 'boxes that are all equal would prove nothing'
+    assert expected['logits'].std() > 0.1, 'logits that are all equal would prove nothing'
+    matches = set_of_pairs(expected.pop('matches'))
+    assert len(matches) == 3 * 11, 'three layers, eleven ground truths'
+    assert set_of_pairs(actual['matches']) == matches
+    assert actual['trained parameters'] == expected.pop('trained parameters')
     for key, value in expected.items():
         # A rectifier whose input lies within rounding of zero passes the gradient on one machine and not on another.
         tolerance = 1e-3 if key.startswith('gradient') else 1e-4
-        np.testing.assert_allclose(got[key], value, rtol=1e-4, atol=tolerance * np.abs(value).max(), err_msg=key)
+        atol = tolerance * np.abs(value).max()
+        np.testing.assert_allclose(actual[key], value, rtol=1e-4, atol=atol, err_msg=key)
+
+
+def set_of_pairs(matches):
+    return {tuple(pair) for pair in matches.tolist()}
 
 
 def test_golden_files_say_where_they_come_from():
-    assert all(len(revision) == 40 for revision in cases.sources().values()) and len(cases.sources()) == 2
+    revisions = cases.sources().values()
+    assert [len(revision) for revision in revisions] == [40, 40]

@@ -1,16 +1,21 @@
 # DN-DAB-Deformable-DETR with ResNet-50: four feature levels, deformable attention in encoder and decoder, a content
 # query for each anchor, and predictors for each decoder layer.
-_base_ = 'dab_detr_r50.py'
+_base_ = ['dab_detr_r50.py', 'denoising.py']
 
 width = 256
 levels = 4
 deformable_attention = dict(embed_dims=width, num_heads=8, num_levels=levels, num_points=4, dropout=0.)
-ffn = dict(embed_dims=width, feedforward_channels=2048, num_fcs=2, ffn_drop=0., act_cfg=dict(type='ReLU', inplace=True))
+ffn = dict(
+    embed_dims=width,
+    feedforward_channels=2048,
+    num_fcs=2,
+    ffn_drop=0.,
+    act_cfg=dict(type='ReLU', inplace=True))
 
 model = dict(
     num_feature_levels=levels,
     learn_content=True,
-    denoising=dict(num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4),
+    denoising=_base_.published_denoising,
     backbone=dict(out_indices=(1, 2, 3)),
     neck=dict(
         in_channels=[512, 1024, 2048],

@@ -2,4 +2,5 @@
 # clipped, and every parameter decays.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=1e-4, fused=True))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=1e-4, fused=True))

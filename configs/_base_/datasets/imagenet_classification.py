@@ -1,6 +1,6 @@
 # ImageNet-1k in folders, train/CLASS/*.JPEG and val/CLASS/*.JPEG, with the augmentation of DeiT, Swin and CrossFormer.
 # The environment variable SETDET_IMAGENET moves every config to another place.
-_base_ = 'default_runtime.py'
+_base_ = '../default_runtime.py'
 
 dataset_type = 'ImageFolder'
 data_root = '{{$SETDET_IMAGENET:data/imagenet/}}'

@@ -22,8 +22,13 @@ train_dataloader = dict(
     num_workers=0,  # images are painted once and kept; a worker would only take time from the 2 cores that train
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, num_images=4000, seed=0, image_size=image_size, object_size=object_size,
-                 pipeline=train_pipeline))
+    dataset=dict(
+        type=dataset_type,
+        num_images=4000,
+        seed=0,
+        image_size=image_size,
+        object_size=object_size,
+        pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=16,
     num_workers=0,  # images are painted once and kept; a worker would only take time from the 2 cores that train
@@ -31,7 +36,11 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, num_images=500, seed=1_000_003, image_size=image_size, object_size=object_size,
+        type=dataset_type,
+        num_images=500,
+        seed=1_000_003,
+        image_size=image_size,
+        object_size=object_size,
         test_mode=True,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader

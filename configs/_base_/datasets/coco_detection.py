@@ -1,24 +1,15 @@
 # COCO detection with DETR's augmentation: resized, or cropped and resized, with the shorter side from 480 to 800.
-# The environment variable SETDET_COCO moves every config to another place.
+_base_ = ['coco_root.py', 'random_sizes.py']
+
 dataset_type = 'CocoDataset'
-data_root = '{{$SETDET_COCO:data/coco/}}'
+data_root = _base_.coco_root
 backend_args = None
 
-train_scales = [(side, 1333) for side in range(480, 801, 32)]
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='RandomChoice',
-        transforms=[
-            [dict(type='RandomChoiceResize', scales=train_scales, keep_ratio=True)],
-            [
-                dict(type='RandomChoiceResize', scales=[(side, 4200) for side in (400, 500, 600)], keep_ratio=True),
-                dict(type='RandomCrop', crop_type='absolute_range', crop_size=(384, 600), allow_negative_crop=True),
-                dict(type='RandomChoiceResize', scales=train_scales, keep_ratio=True),
-            ],
-        ]),
+    _base_.resize_or_crop,
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
@@ -60,7 +51,7 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(
     type='CocoMetric',
-    ann_file=data_root + '/annotations/instances_val2017.json',
+    ann_file=_base_.coco_val_file,
     metric='bbox',
     backend_args=backend_args)
 test_evaluator = val_evaluator

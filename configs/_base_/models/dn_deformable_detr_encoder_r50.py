@@ -15,7 +15,7 @@ model = dict(
         layer_cfg=dict(
             self_attn_cfg=dict(cross_attn=False, **attention),
             cross_attn_cfg=dict(cross_attn=True, **attention),
-            ffn_cfg={{_base_.ffn}})),
+            ffn_cfg=_base_.ffn)),
     positional_encoding=dict(temperature=20, offset=0.),
     bbox_head=dict(type='mmdet_setdet.DABDETRHead'),
     test_cfg=dict(max_per_img=300))

@@ -1,34 +1,24 @@
 # DAB-DETR with ResNet-50 (arXiv 2201.12329): the model alone; DN-DETR is this with model.denoising.
+_base_ = 'resnet50_c5.py'
+
 width = 256
 attention = dict(embed_dims=width, num_heads=8, attn_drop=0., proj_drop=0.)
-ffn = dict(embed_dims=width, feedforward_channels=2048, num_fcs=2, ffn_drop=0., act_cfg=dict(type='PReLU'))
+ffn = dict(
+    embed_dims=width,
+    feedforward_channels=2048,
+    num_fcs=2,
+    ffn_drop=0.,
+    act_cfg=dict(type='PReLU'))
 
 model = dict(
     type='mmdet_setdet.DABDETR',
     num_queries=300,
     num_patterns=0,
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=1),
-    backbone=dict(
-        type='mmdet_setdet.ResNet',
-        depth=50,
-        out_indices=(3, ),
-        frozen_stages=1,
-        init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')),
-    neck=dict(
-        type='ChannelMapper',
-        in_channels=[2048],
-        kernel_size=1,
-        out_channels=width,
-        act_cfg=None,
-        num_outs=1),
     encoder=dict(
         num_layers=6,
-        layer_cfg=dict(self_attn_cfg=dict(embed_dims=width, num_heads=8, batch_first=True), ffn_cfg=ffn)),
+        layer_cfg=dict(
+            self_attn_cfg=dict(embed_dims=width, num_heads=8, batch_first=True),
+            ffn_cfg=ffn)),
     decoder=dict(
         num_layers=6,
         layer_cfg=dict(

@@ -30,4 +30,8 @@ model = dict(
         conv_bias=True,
         point_offset=0.),
     train_cfg=dict(assigner=dict(type='OTAAssigner')),
-    test_cfg=dict(nms_pre=1000, score_thr=0.05, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100))
+    test_cfg=dict(
+        nms_pre=1000,
+        score_thr=0.05,
+        nms=dict(type='nms', iou_threshold=0.6),
+        max_per_img=100))

@@ -24,7 +24,10 @@ model = dict(
     num_feature_levels=levels,
     with_box_refine=False,
     backbone=dict(out_indices=(1, 2, 3)),
-    neck=dict(in_channels=[512, 1024, 2048], norm_cfg=dict(type='GN', num_groups=32), num_outs=levels),
+    neck=dict(
+        in_channels=[512, 1024, 2048],
+        norm_cfg=dict(type='GN', num_groups=32),
+        num_outs=levels),
     encoder=dict(
         _delete_=True, num_layers=6, layer_cfg=dict(self_attn_cfg=deformable_attention, ffn_cfg=ffn)),
     decoder=dict(

@@ -8,11 +8,23 @@ model = dict(
     num_queries=300,
     decoder=dict(
         layer_cfg=dict(
-            self_attn_cfg=dict(cross_attn=False, **attention), cross_attn_cfg=dict(cross_attn=True, **attention))),
+            self_attn_cfg=dict(cross_attn=False, **attention),
+            cross_attn_cfg=dict(cross_attn=True, **attention))),
     bbox_head=dict(
-        loss_cls=dict(_delete_=True, type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=2.),
+        loss_cls=dict(
+            _delete_=True,
+            type='FocalLoss',
+            use_sigmoid=True,
+            gamma=2.,
+            alpha=0.25,
+            loss_weight=2.),
         # A box starts in the middle of its range, around its reference point: fc_reg alone is initialised.
-        init_cfg=dict(type='Constant', val=0., bias=0., layer=[], override=dict(name='fc_reg'))),
+        init_cfg=dict(
+            type='Constant',
+            val=0.,
+            bias=0.,
+            layer=[],
+            override=dict(name='fc_reg'))),
     train_cfg=dict(
         assigner=dict(
             match_costs=[
