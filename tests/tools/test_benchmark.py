@@ -5,11 +5,11 @@ import os
 
 import pytest
 import torch
+from benchmarks import ROWS, Case, Contender, Measurement, Options, as_table, growth, measure, plot_growth
+from benchmarks.timing import max_abs_diff, peak_mib
 from helpers.configs import REPOSITORY
 from matplotlib.image import imread
 
-from mmdet_setdet.benchmark import ROWS, Case, Contender, Measurement, Options, as_table, growth, measure, plot_growth
-from mmdet_setdet.benchmark.timing import max_abs_diff, peak_mib
 from mmdet_setdet.errors import InputError
 
 TINY = {
@@ -74,7 +74,7 @@ def test_deformable_attention_equals_mmcvs():
 
 
 def test_growth_varies_one_quantity_at_a_time(monkeypatch):
-    for name, values in (('SIZES', [(64, 96)]), ('QUERIES', [10]), ('OBJECT_COUNTS', [3])):
+    for name, values in (('SIZES', [(64, 96)]), ('QUERIES', [10]), ('GT_COUNTS', [3])):
         monkeypatch.setattr(growth, name, values)
     cases = list(ROWS['growth'](Options(model=TINY, batch_size=1)))
     assert [case.at for case in cases] == [('area', 64 * 96 / 1e6), ('queries', 10), ('objects', 3)]

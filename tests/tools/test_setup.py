@@ -1,6 +1,7 @@
 """What the set-up program decides, and what a built wheel carries."""
 import email
 import importlib.util
+import os
 import subprocess
 import sys
 import zipfile
@@ -90,9 +91,10 @@ def wheel(tmp_path_factory):
 
 def test_wheel_carries_configs_tools_and_model_index(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ('configs', 'tools'):
-        for path in (ROOT / folder).rglob('*.py'):
-            assert f'mmdet_setdet/.mim/{path.relative_to(ROOT)}' in names
+    for path in [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]:
+        name = path.relative_to(ROOT)
+        is_carried = 'benchmarks' not in name.parts
+        assert (f'mmdet_setdet/.mim/{name}' in names) == is_carried, name
     assert 'mmdet_setdet/.mim/model-index.yml' in names
     assert 'mmdet_setdet/compat.py' in names
     assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/'))]
@@ -142,6 +144,17 @@ def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
     lines = done.stdout.splitlines()
     assert any('download the file, then tools/convert_checkpoint.py FILE CONVERTED --from dn-detr' in x for x in lines)
     assert lines[-1] == "mmdet_setdet.models.detectors.dn_detr 7.0 ('mine',)"
+
+
+def test_benchmark_of_a_wheel_says_where_it_works(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    script = tmp_path / 'mmdet_setdet/.mim/tools/benchmark.py'
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    done = subprocess.run([sys.executable, '-W', 'ignore', script, 'matching'], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+    message = 'error: the benchmark is not part of an installed mmdet_setdet: clone the repository'
+    assert done.stderr.splitlines()[-1].startswith(message)
 
 
 def test_unknown_config_name_is_named(tmp_path):

@@ -4,6 +4,8 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from benchmarks import ROWS, Options, measure, transport
+from benchmarks.ota_scenes import scene
 from golden import ota_cases
 from helpers.batches import ragged_batch
 from helpers.configs import CONFIGS, REPOSITORY
@@ -15,8 +17,6 @@ from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
-from mmdet_setdet.benchmark import ROWS, Options, measure, transport
-from mmdet_setdet.benchmark.ota_scenes import scene
 from mmdet_setdet.models.assignment import OTAAssigner, exact_transport, ota, sinkhorn
 
 SMALL = dict(image_size=(128, 160), num_classes=6, strides=(8, 16, 32))
@@ -374,7 +374,7 @@ def test_mmdets_detector_trains_a_step_with_it(name):
 
 @pytest.mark.parametrize('row', ['transport', 'transport-growth'])
 def test_benchmark_compares_the_same_labels(row, monkeypatch):
-    monkeypatch.setattr(transport, 'OBJECT_COUNTS', (1, 5))
+    monkeypatch.setattr(transport, 'GT_COUNTS', (1, 5))
     options = Options(repeats=1, size=(64, 96))
     found = [m for case in ROWS[row](options) for m in measure(row, case, 1, 'cpu', warmup=0)]
     assert found and all(m.ours_ms > 0 and not m.max_abs_diff for m in found)

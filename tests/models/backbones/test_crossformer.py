@@ -4,13 +4,13 @@ import copy
 import numpy as np
 import pytest
 import torch
+from benchmarks import ROWS, Options, measure
 from golden import crossformer_cases as cases
 from helpers.configs import CONFIGS
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
-from mmdet_setdet.benchmark import ROWS, Options, measure
 from mmdet_setdet.checkpoints.convert import convert
 from mmdet_setdet.checkpoints.families import candidates, guess
 from mmdet_setdet.errors import InputError

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers.batches import ragged_batch, random_samples, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
@@ -110,7 +111,8 @@ GROUP = dict(num_queries=30)
 
 
 def model(one_to_many=GROUP, **changes):
-    return wake(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', one_to_many=one_to_many, **changes))).train()
+    cfg = small_model_cfg('dn_detr_r50_50e.py', one_to_many=one_to_many, **changes)
+    return perturb_weights(MODELS.build(cfg)).train()
 
 
 @pytest.mark.parametrize('denoising', [{}, dict(denoising=None)], ids=['denoising', 'alone'])

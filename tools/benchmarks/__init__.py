@@ -1,6 +1,6 @@
-"""Ours against its peers, timed in one run.
+"""Time this package against other implementations of the same computation, all in one run.
 
-A row is a function from options to cases; a new one is a module with ``cases`` and an entry of ``ROWS``.
+A row maps options to cases. To add one, write a module with a function ``cases`` and add it to ``ROWS``.
 """
 from . import backbone, deformable_attention, growth, inference, matching, memory, train_step, transport
 from .growth import plot_growth
@@ -20,4 +20,4 @@ ROWS = {
     'transport-growth': transport.growth_cases,
 }
 
-__all__ = ['Case', 'Contender', 'Measurement', 'Options', 'ROWS', 'as_table', 'measure', 'plot_growth']
+__all__ = ['ROWS', 'Case', 'Contender', 'Measurement', 'Options', 'as_table', 'measure', 'plot_growth']
