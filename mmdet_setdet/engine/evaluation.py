@@ -93,14 +93,3 @@ def dump_predictions(cfg: Config, file: str) -> None:
         raise InputError(f'--out {file}: predictions are pickled; give a name that ends in .pkl')
     kind = 'DumpLabelMaps' if cfg.get('default_scope') == 'mmseg' else 'mmdet.DumpDetResults'
     cfg.test_evaluator = [*_metrics(cfg.get('test_evaluator')), dict(type=kind, out_file_path=file)]
-
-
-def draw_predictions(cfg: Config, folder: str) -> None:
-    """Has the test of ``cfg`` save pictures of predictions beside ground truth in ``folder``."""
-    # Absolute, because mmdet's hook takes a relative one from a folder of its own.
-    folder = str(Path(folder).resolve())
-    if cfg.get('default_scope') == 'mmseg':
-        cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
-        cfg.visualizer.save_dir = folder
-    else:
-        cfg.default_hooks.visualization = dict(type='mmdet.DetVisualizationHook', draw=True, test_out_dir=folder)

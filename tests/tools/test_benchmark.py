@@ -1,5 +1,4 @@
 """Every row of the benchmark at a tiny size: what it compares is equal, what it writes has the promised form."""
-import importlib.util
 import json
 import os
 
@@ -7,7 +6,7 @@ import pytest
 import torch
 from benchmarks import ROWS, Case, Contender, Measurement, Options, as_table, growth, measure, plot_growth
 from benchmarks.timing import max_abs_diff, peak_mib
-from helpers.configs import REPOSITORY
+from helpers.tiny_detector import tool
 from matplotlib.image import imread
 
 from mmdet_setdet.errors import InputError
@@ -17,15 +16,6 @@ TINY = {
     'encoder.num_layers': 1, 'decoder.num_layers': 2
 }
 KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
-
-
-@pytest.fixture(scope='module')
-def tool():
-    """tools/benchmark.py as a module."""
-    spec = importlib.util.spec_from_file_location('benchmark_tool', REPOSITORY / 'tools/benchmark.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def measured(row, **options):
@@ -125,9 +115,9 @@ def test_contenders_take_turns_and_warm_up_is_not_timed():
     assert lines[1].endswith('2.5e-01') and lines[2].endswith('-')
 
 
-def test_tool_prints_a_table_and_writes_json(tool, tmp_path, capsys):
+def test_tool_prints_a_table_and_writes_json(tmp_path, capsys):
     file = tmp_path / 'result.json'
-    tool.main(['matching', '--batch-size', '1', '--repeats', '1', '--json', str(file)])
+    tool('benchmark').main(['matching', '--batch-size', '1', '--repeats', '1', '--json', str(file)])
     entries = json.loads(file.read_text())
     assert entries and all(entry.keys() == KEYS for entry in entries)
     assert entries[0]['row'] == 'matching' and entries[0]['max_abs_diff'] == 0
@@ -140,8 +130,8 @@ def test_tool_prints_a_table_and_writes_json(tool, tmp_path, capsys):
     (['--device', 'cuda'], 'GPU'),
     (['--plot', 'growth.png'], 'growth'),
 ])
-def test_wrong_options_are_named(tool, options, words):
+def test_wrong_options_are_named(options, words):
     if '--device' in options and torch.cuda.is_available():
         pytest.skip('there is a GPU')
     with pytest.raises(InputError, match=words):
-        tool.main(['matching', *options])
+        tool('benchmark').main(['matching', *options])

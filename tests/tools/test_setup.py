@@ -1,6 +1,6 @@
 """What the set-up program decides, and what a built wheel carries."""
 import email
-import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -9,11 +9,10 @@ import zipfile
 import pytest
 import torch
 from helpers.configs import REPOSITORY
+from helpers.tiny_detector import tool
 
 ROOT = REPOSITORY
-spec = importlib.util.spec_from_file_location('setup_plan', ROOT / 'tools' / 'setup_plan.py')
-plan = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plan)
+decisions = tool('setup/decisions')
 
 
 @pytest.mark.parametrize(('line', 'progress'), [
@@ -24,19 +23,19 @@ spec.loader.exec_module(plan)
     ('[notice] pip 1/2', None),
 ])
 def test_parse_progress(line, progress):
-    assert plan.parse_progress(line) == progress
+    assert decisions.parse_progress(line) == progress
 
 
 def test_torch_without_gpu_is_a_cpu_build_wherever_one_is_found():
-    first, second, last = (args for _, args in plan.torch_attempts('torch==2.13.0', has_gpu=False))
+    first, second, last = (args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=False))
     assert first == ['torch==2.13.0+cpu']  # what pip is configured to find, no index named
-    assert second[0] == 'torch==2.13.0+cpu' and plan.CPU_INDEX in second
+    assert second[0] == 'torch==2.13.0+cpu' and decisions.CPU_INDEX in second
     assert last == ['torch==2.13.0']
-    assert 'CUDA' in plan.torch_attempts('torch==2.13.0', has_gpu=False)[-1][0]
+    assert 'CUDA' in decisions.torch_attempts('torch==2.13.0', has_gpu=False)[-1][0]
 
 
 def test_torch_with_gpu_is_never_a_cpu_build_by_choice():
-    attempts = [args for _, args in plan.torch_attempts('torch==2.13.0', has_gpu=True)]
+    attempts = [args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=True)]
     assert attempts == [['torch===2.13.0'], ['torch==2.13.0']]
 
 
@@ -50,7 +49,7 @@ def test_torch_with_gpu_is_never_a_cpu_build_by_choice():
     ('9.0', '13.0', '', 'cpu', 'the GPU will not be used'),
 ])
 def test_choose_ops(gpu, nvcc, torch_cuda, ops, loses):
-    chosen, lost = plan.choose_ops(gpu, nvcc, torch_cuda)
+    chosen, lost = decisions.choose_ops(gpu, nvcc, torch_cuda)
     assert chosen == ops
     assert loses in lost
     assert bool(lost) == bool(loses)
@@ -58,20 +57,21 @@ def test_choose_ops(gpu, nvcc, torch_cuda, ops, loses):
 
 def test_wheel_key_tells_all_that_a_binary_depends_on():
     key = ('2.13.0+cpu', 'cp311', 'cpu', 'linux_x86_64')
-    keys = {plan.wheel_key(*key)}
+    keys = {decisions.wheel_key(*key)}
     for index, other in enumerate(('2.14.0+cpu', 'cp312', 'cu130-sm90', 'linux_aarch64')):
-        keys.add(plan.wheel_key(*key[:index], other, *key[index + 1:]))
+        keys.add(decisions.wheel_key(*key[:index], other, *key[index + 1:]))
     assert len(keys) == 5
 
 
 def test_digest_tells_environments_apart(tmp_path):
-    digests = {plan.environment_digest(stack, folder) for stack in plan.STACKS for folder in (tmp_path, tmp_path / 'x')}
+    cases = itertools.product(decisions.STACKS, (tmp_path, tmp_path / 'x'))
+    digests = {decisions.environment_digest(stack, folder) for stack, folder in cases}
     assert len(digests) == 4
 
 
 def test_requirements_are_exact():
     for path in (ROOT / 'requirements').glob('*.txt'):
-        for line in plan.requirement_lines(path.stem):
+        for line in decisions.requirement_lines(path.stem):
             assert '==' in line, f'{path.name}: {line}'
 
 
@@ -107,7 +107,7 @@ def test_wheel_names_both_stacks_and_leaves_torch_alone(wheel):
     needs = metadata.get_all('Requires-Dist')
     for extra, stack in (('fork', 'default'), ('upstream', 'upstream'), ('seg', 'default-seg'),
                          ('seg-upstream', 'upstream-seg')):
-        for pin in plan.requirement_lines(stack):
+        for pin in decisions.requirement_lines(stack):
             assert any(pin in need and f'extra == "{extra}"' in need.replace("'", '"') for need in needs)
     plain = [need for need in needs if 'extra' not in need]
     assert plain and not [need for need in plain if need.startswith(('torch', 'mm', 'onedl', 'opencv'))]

@@ -10,6 +10,7 @@ from helpers.configs import REPOSITORY
 from helpers.tiny_detector import new_name, tool, write_config, write_dataset
 from mmengine.config import ConfigDict
 
+from mmdet_setdet.engine.command_line import load_config, run
 from mmdet_setdet.engine.evaluation import select_metrics
 from mmdet_setdet.errors import InputError
 
@@ -78,6 +79,27 @@ def test_program_ends_with_one_line(trained):
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith('error: --cfg-options modle.backbone.depth: the config takes no')
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize(('argument', 'message'), [
+    ('work_dirs', "error: 'work_dirs' is not of the form NAME=WORK_DIR"),
+    ('run=no/such/folder', 'error: no/such/folder: no vis_data/scalars.json with content below it. Name the work_dir'),
+])
+def test_plotting_tool_ends_with_one_line(argument, message, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        run(tool('analysis_tools/plot_curves').main, [argument, '--out', str(tmp_path / 'curves.png')])
+    assert str(ended.value).startswith(message)
+
+
+def test_a_config_is_loaded_with_its_options(tmp_path):
+    config = write_config(tmp_path, tmp_path / 'data')
+    plain = load_config(config)
+    assert plain.launcher == 'none'
+    assert plain.work_dir == 'work_dirs/tiny'
+    assert plain.model.backbone.depth == 18
+    changed = load_config(config, {'model.backbone.depth': 50}, work_dir=str(tmp_path / 'elsewhere'))
+    assert changed.work_dir == str(tmp_path / 'elsewhere')
+    assert changed.model.backbone.depth == 50
 
 
 @pytest.fixture

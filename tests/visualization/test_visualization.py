@@ -8,6 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import draw_predictions, plot_curves, read_scalars
 
 META = dict(classes=('a', 'b'), palette=[(255, 0, 0), (0, 0, 255)])
@@ -89,8 +90,8 @@ def test_curves_of_several_seeds_are_drawn(tmp_path):
 
 
 def test_curves_need_scalars(tmp_path):
-    with pytest.raises(FileNotFoundError, match='scalars.json'):
+    with pytest.raises(InputError, match='scalars.json'):
         plot_curves({'none': tmp_path}, tmp_path / 'curves.png')
     (tmp_path / 'wrong.json').write_text('{"step": 1}\nno json')
-    with pytest.raises(ValueError, match='line 2'):
+    with pytest.raises(InputError, match='line 2'):
         read_scalars(tmp_path / 'wrong.json')

@@ -139,7 +139,7 @@ def config(tmp_path_factory):
 def test_the_tool_draws_and_tells(config, tmp_path, capsys):
     checkpoint = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=load_model(Config.fromfile(config).model).state_dict()), checkpoint)
-    pictures = tool('visualize_assignment').main(
+    pictures = tool('analysis_tools/visualize_assignment').main(
         [config, str(checkpoint), '--image', '3.jpg', '0', '--out-dir', str(tmp_path)])
     assert [picture.name for picture in pictures] == ['3_assignment.png', '1_assignment.png']
     three, one = (cv2.imread(str(picture)) for picture in pictures)
@@ -152,7 +152,8 @@ def test_the_tool_draws_and_tells(config, tmp_path, capsys):
 
 
 def test_the_first_images_with_objects_and_chosen_assigners(config, tmp_path):
-    pictures = tool('visualize_assignment').main([config, '--assigner', 'atss', '--out-dir', str(tmp_path)])
+    arguments = [config, '--assigner', 'atss', '--out-dir', str(tmp_path)]
+    pictures = tool('analysis_tools/visualize_assignment').main(arguments)
     assert [picture.name[0] for picture in pictures] == ['1', '2', '3', '4']
     assert cv2.imread(str(pictures[0])).shape[1] < 2 * 450
 
@@ -167,7 +168,7 @@ def test_the_first_images_with_objects_and_chosen_assigners(config, tmp_path):
 ])
 def test_what_cannot_be_drawn_is_one_sentence(config, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
-        tool('visualize_assignment').main([config, '--out-dir', str(tmp_path), *arguments])
+        tool('analysis_tools/visualize_assignment').main([config, '--out-dir', str(tmp_path), *arguments])
 
 
 def test_heads_that_are_not_known(config):

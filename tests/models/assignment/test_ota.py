@@ -1,6 +1,4 @@
 """OTAAssigner: against the authors' code, against its own definition, in mmdet's heads, and at its limits."""
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +6,8 @@ from benchmarks import ROWS, Options, measure, transport
 from benchmarks.ota_scenes import scene
 from golden import ota_cases
 from helpers.batches import ragged_batch
-from helpers.configs import CONFIGS, REPOSITORY
+from helpers.configs import CONFIGS
+from helpers.tiny_detector import tool
 from mmdet.models.task_modules.assigners import SimOTAAssigner
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
@@ -382,12 +381,9 @@ def test_benchmark_compares_the_same_labels(row, monkeypatch):
 
 
 def test_quality_tool_finds_the_exact_plan_at_small_eps(capsys):
-    spec = importlib.util.spec_from_file_location('transport_quality', REPOSITORY / 'tools/transport_quality.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     options = dict(images=[1], objects=[2], size=[96, 128], eps=[0.1, 0.01], iterations=[5, 3000])
     argv = [word for name, values in options.items() for word in (f'--{name}', *map(str, values))]
-    rows = {tuple(row[:2]): row[2:] for row in tool.main(argv)}
+    rows = {tuple(row[:2]): row[2:] for row in tool('analysis_tools/transport_quality').main(argv)}
     assert len(rows) == 4 and len(capsys.readouterr().out.splitlines()) == 6
     gap, error, labels, stray, _ = rows[0.01, 3000]
     assert abs(gap) < 1 and error < 0.01 and labels <= 1 and stray <= 0.5

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import DATASETS
 from mmdet.utils import get_test_pipeline_cfg
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.datasets.checks import check_classes, checked_annotations
 from mmdet_setdet.datasets.lookup import LabelledImage, labelled_images
 from mmdet_setdet.engine.assignments import TITLES, allowed_assigners, load_model, predict
-from mmdet_setdet.engine.command_line import load_config, run
+from mmdet_setdet.engine.command_line import add_config_options, load_config, run
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import Assigned, draw_assignments
 
@@ -36,16 +35,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         help='side of the square anchors for ATSS in strides, if the head has none (default: '
                              '%(default)s, as on COCO)')
     parser.add_argument('--out-dir', help='where IMAGE_assignment.png goes (default: work_dirs/NAME_OF_CONFIG)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='settings of the config to replace')
-    parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
+    add_config_options(parser, 'settings of the config to replace')
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Draws as the command line says, prints what is drawn as a table, and returns the pictures."""
     args = parse_args(argv)
-    cfg = load_config(args)
+    cfg = load_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     for loader in (f'{args.split}_dataloader', 'test_dataloader'):
         if not cfg.get(loader):
