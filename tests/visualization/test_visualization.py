@@ -47,7 +47,7 @@ def test_sheet_takes_images_of_any_shape_and_without_objects(tmp_path):
     images = [np.zeros((40, 80, 3), np.uint8), np.zeros((900, 300, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)]
     sheet = draw_predictions(images, [empty] * 3, META, tmp_path / 'sheet.png', columns=2, side=100)
     assert (sheet[28:78, :100] == 0).all() and (sheet[79:128, :100] == 255).all()
-    with pytest.raises(ValueError, match='one sample an image'):
+    with pytest.raises(ValueError, match='one sample per image'):
         draw_predictions(images, [empty], META, tmp_path / 'sheet.png')
 
 
