@@ -19,8 +19,8 @@ if not Path(__file__).with_name('benchmarks').is_dir():
     raise SystemExit('error: the benchmark is not part of an installed mmdet_setdet: clone the repository, in which '
                      'tools/benchmarks lies, and run its tools/benchmark.py')
 
-from benchmarks import ROWS, Measurement, Options, as_table, measure, plot_growth  # noqa: E402
-from benchmarks.options import DTYPES  # noqa: E402
+from benchmarks import ROWS, Measurement, Options, as_table, measure, plot_growth
+from benchmarks.options import DTYPES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -26,7 +26,9 @@ def measured(row, **options):
         if m.ours_ms is None:
             assert m.ratio == pytest.approx(m.peer_peak_mib / m.ours_peak_mib)
         else:
-            assert m.ours_ms > 0 and m.peer_ms > 0 and m.ratio == pytest.approx(m.peer_ms / m.ours_ms)
+            assert m.ours_ms > 0
+            assert m.peer_ms > 0
+            assert m.ratio == pytest.approx(m.peer_ms / m.ours_ms)
         assert m.as_dict().keys() >= KEYS
     return {(m.case.split(',')[0], m.peer): m.max_abs_diff for m in results}
 
@@ -69,7 +71,9 @@ def test_growth_varies_one_quantity_at_a_time(monkeypatch):
     cases = list(ROWS['growth'](Options(model=TINY, batch_size=1)))
     assert [case.at for case in cases] == [('area', 64 * 96 / 1e6), ('queries', 10), ('objects', 3)]
     result = measure('growth', cases[0], 1, 'cpu', warmup=0)[0]
-    assert result.ours_ms > 0 and result.ours_peak_mib > 0 and result.as_dict()['at'] == ('area', 64 * 96 / 1e6)
+    assert result.ours_ms > 0
+    assert result.ours_peak_mib > 0
+    assert result.as_dict()['at'] == ('area', 64 * 96 / 1e6)
 
 
 def test_growth_is_drawn(tmp_path):
@@ -111,20 +115,25 @@ def test_contenders_take_turns_and_warm_up_is_not_timed():
     assert ''.join(calls) == 'abc' * 3
     assert [m.max_abs_diff for m in results] == [0.25, None]
     lines = as_table(results).splitlines()
-    assert len(lines) == 3 and 'syncs' not in lines[0] and 'MiB' not in lines[0]
-    assert lines[1].endswith('2.5e-01') and lines[2].endswith('-')
+    assert len(lines) == 3
+    assert 'syncs' not in lines[0]
+    assert 'MiB' not in lines[0]
+    assert lines[1].endswith('2.5e-01')
+    assert lines[2].endswith('-')
 
 
 def test_tool_prints_a_table_and_writes_json(tmp_path, capsys):
     file = tmp_path / 'result.json'
     tool('benchmark').main(['matching', '--batch-size', '1', '--repeats', '1', '--json', str(file)])
     entries = json.loads(file.read_text())
-    assert entries and all(entry.keys() == KEYS for entry in entries)
-    assert entries[0]['row'] == 'matching' and entries[0]['max_abs_diff'] == 0
+    assert entries
+    assert all(entry.keys() == KEYS for entry in entries)
+    assert entries[0]['row'] == 'matching'
+    assert entries[0]['max_abs_diff'] == 0
     assert 'ratio' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('options, words', [
+@pytest.mark.parametrize(('options', 'words'), [
     (['--size', '480'], '480x640'),
     (['--repeats', '0'], '--repeats'),
     (['--device', 'cuda'], 'GPU'),

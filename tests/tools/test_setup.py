@@ -29,7 +29,8 @@ def test_parse_progress(line, progress):
 def test_torch_without_gpu_is_a_cpu_build_wherever_one_is_found():
     first, second, last = (args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=False))
     assert first == ['torch==2.13.0+cpu']  # what pip is configured to find, no index named
-    assert second[0] == 'torch==2.13.0+cpu' and decisions.CPU_INDEX in second
+    assert second[0] == 'torch==2.13.0+cpu'
+    assert decisions.CPU_INDEX in second
     assert last == ['torch==2.13.0']
     assert 'CUDA' in decisions.torch_attempts('torch==2.13.0', has_gpu=False)[-1][0]
 
@@ -110,7 +111,8 @@ def test_wheel_names_both_stacks_and_leaves_torch_alone(wheel):
         for pin in decisions.requirement_lines(stack):
             assert any(pin in need and f'extra == "{extra}"' in need.replace("'", '"') for need in needs)
     plain = [need for need in needs if 'extra' not in need]
-    assert plain and not [need for need in plain if need.startswith(('torch', 'mm', 'onedl', 'opencv'))]
+    assert plain
+    assert not [need for need in plain if need.startswith(('torch', 'mm', 'onedl', 'opencv'))]
 
 
 def test_config_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):

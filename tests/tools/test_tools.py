@@ -36,11 +36,12 @@ def test_eval_out_and_pictures(trained, tmp_path, capfd):
     table = [line for line in capfd.readouterr().out.splitlines() if line.startswith(' Average ')]
     assert len(table) == 12
     predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
-    assert len(predictions) == 5 and predictions[0]['pred_instances']['bboxes'].shape[1] == 4
+    assert len(predictions) == 5
+    assert predictions[0]['pred_instances']['bboxes'].shape[1] == 4
     assert sorted(path.name for path in (tmp_path / 'pictures').iterdir()) == [f'{i}.jpg' for i in range(1, 6)]
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(('arguments', 'message'), [
     (['--eval', 'segm'], r'--eval segm: .*tiny.py evaluates with CocoMetric and predicts no masks, which can do: bbox'),
     (['--eval', 'bbox', 'mIoU'], r'--eval mIoU: .*tiny.py evaluates with CocoMetric, which can do: bbox'),
     (['--tta'], r'--tta: .*tiny.py has no tta_model and no tta_pipeline'),
@@ -128,7 +129,8 @@ def test_dist_scripts(scripts, tmp_path):
         '-m torch.distributed.run --nnodes=1 --node_rank=0 --master_addr=127.0.0.1 --master_port=29500 '
         f'--nproc_per_node=2 {TOOLS}/test.py c.py x.pth --eval bbox --launcher pytorch').split()
     usage = scripts(TOOLS / 'dist_train.sh', 'c.py')
-    assert usage.returncode == 2 and 'dist_train.sh CONFIG GPUS' in usage.stderr
+    assert usage.returncode == 2
+    assert 'dist_train.sh CONFIG GPUS' in usage.stderr
 
 
 def test_scripts_find_the_environment_of_the_repository(scripts, tmp_path):
@@ -152,4 +154,5 @@ def test_slurm_scripts(scripts):
         f'--quotatype=auto --time=5 python -u {TOOLS}/train.py c.py --work-dir=work --amp --launcher slurm').split()
     test = scripts(TOOLS / 'slurm_test.sh', 'part', 'job', 'c.py', 'x.pth', GPUS='2', GPUS_PER_NODE='0',
                    PYTHON='python')
-    assert '--gres' not in test.stdout and test.stdout.endswith('test.py c.py x.pth --launcher slurm\n')
+    assert '--gres' not in test.stdout
+    assert test.stdout.endswith('test.py c.py x.pth --launcher slurm\n')

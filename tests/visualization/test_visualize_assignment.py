@@ -149,9 +149,12 @@ def test_the_tool_draws_and_tells(config, tmp_path, capsys):
         [config, str(checkpoint), '--image', '3.jpg', '0', '--out-dir', str(tmp_path)])
     assert [picture.name for picture in pictures] == ['3_assignment.png', '1_assignment.png']
     three, one = (cv2.imread(str(picture)) for picture in pictures)
-    assert three.shape[1] > 4 * 450 and three.shape[0] > one.shape[0], 'four panels; a row more for three objects'
+    assert three.shape[1] > 4 * 450, 'four panels'
+    assert three.shape[0] > one.shape[0], 'a row more for three objects'
     text = capsys.readouterr().out
-    assert '3.jpg: 3 objects' in text and '1.jpg: 1 objects' not in text and '1.jpg: 1 object\n' in text
+    assert '3.jpg: 3 objects' in text
+    assert '1.jpg: 1 objects' not in text
+    assert '1.jpg: 1 object\n' in text
     lines = [line.split() for line in text.split('1.jpg: ')[0].splitlines() if 'Hungarian' in line]
     assert [line[1] for line in lines] == ['1', '1', '1'], 'Hungarian matching: one for each object'
     assert all(len(line) == 4 and line[3].endswith(':1') for line in lines)
@@ -164,7 +167,7 @@ def test_the_first_images_with_objects_and_chosen_assigners(config, tmp_path):
     assert cv2.imread(str(pictures[0])).shape[1] < 2 * 450
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(('arguments', 'message'), [
     (['--image', 'no.jpg'], '--image no.jpg: not in the data set of 5 images; .* such as 1.jpg, or .* from 0 to 4'),
     (['--image', '5'], '--image 5: not in the data set'),
     (['--image', '5.jpg'], '--image 5.jpg: .*images/5.jpg has no object'),
@@ -193,7 +196,8 @@ def test_boxes_follow_the_image_and_crowds_are_left_out(config):
     pipeline = [load, dict(resize, scale=(128, 128)), annotations, pack]
     image, = labelled_images(dataset, pipeline, ['4.jpg'])
     raw = dataset.get_data_info(3)['instances']
-    assert len(raw) == 2 and len(image.gts) == 1
+    assert len(raw) == 2
+    assert len(image.gts) == 1
     assert image.gts.bboxes[0].tolist() == [2 * value for value in raw[0]['bbox']]
     assert image.pixels.shape == (128, 128, 3)
 
@@ -214,7 +218,8 @@ def test_queries_of_a_detr(whose):
     predictions = predict(model, image.packed)
     matched, transported = predictions.compare(('hungarian', 'ota'), image.gts)
     assert np.bincount(matched.gt_index[matched.gt_index >= 0]).tolist() == [1] * len(image.gts)
-    assert (transported.gt_index >= 0).any() and predictions.strides is None
+    assert (transported.gt_index >= 0).any()
+    assert predictions.strides is None
     # The matching is the model's own, and no other one to one is cheaper.
     costs = predictions.costs(image.gts).numpy()
     assert matched.costs.sum() == pytest.approx(costs[linear_sum_assignment(costs)].sum(), abs=1e-5)
