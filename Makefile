@@ -20,10 +20,10 @@ help:
 
 env:
 	@command -v '$(PYTHON)' >/dev/null || { echo '$(PYTHON) is missing: apt install python3 python3-venv python3-dev g++'; exit 1; }
-	@'$(PYTHON)' tools/setup_env.py --venv '$(VENV)' --stack '$(STACK)' $(if $(FORCE),--force)
+	@'$(PYTHON)' tools/setup/setup_env.py --venv '$(VENV)' --stack '$(STACK)' $(if $(FORCE),--force)
 
 demo: env
-	'$(BIN)/python' tools/quickstart.py $(ARGS)
+	'$(BIN)/python' tools/quickstart/quickstart.py $(ARGS)
 
 test: env
 	'$(BIN)/python' -m pytest tests -q -n $(JOBS) --dist loadfile --durations=10 $(ARGS)

@@ -12,6 +12,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ('configs', 'tools', 'model-index.yml')
+LEFT_OUT = ('__pycache__', 'benchmarks')  # the benchmark compares with other code bases: for developers, in a checkout
 
 
 def requirements(name: str) -> list[str]:
@@ -38,7 +39,7 @@ class BuildWithConfigs(build_py):
             if self.editable_mode:
                 (mim / name).symlink_to(Path('..', '..', name))
             elif (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
+                shutil.copytree(ROOT / name, mim / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
             else:
                 shutil.copy2(ROOT / name, mim / name)
 

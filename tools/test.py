@@ -1,13 +1,16 @@
 #!/usr/bin/env python
 """Test a checkpoint: ``tools/test.py CONFIG CKPT --eval bbox``. Several processes: ``tools/dist_test.sh``."""
+from collections.abc import Sequence
+
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
-from mmdet_setdet.engine.evaluation import RESULTS, draw_predictions, dump_predictions, select_metrics
+from mmdet_setdet.engine.evaluation import RESULTS, dump_predictions, select_metrics
 from mmdet_setdet.errors import InputError
+from mmdet_setdet.visualization import save_test_pictures
 
 
-def main(argv=None):
-    """Tests as the command line says; returns the metrics, e.g. ``{'coco/bbox_mAP': 0.42, ...}``."""
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Test as the command line says; return the metrics, e.g. ``{'coco/bbox_mAP': 0.42, ...}``."""
     parser = make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--eval', nargs='+', choices=RESULTS, default=[], metavar='NAME',
@@ -16,18 +19,19 @@ def main(argv=None):
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures of predictions beside ground truth there')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, as the config describes it')
     args = parser.parse_args(argv)
-    cfg = load_config(args)
-    cfg.load_from, cfg.resume = args.checkpoint, False
+    cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
     if args.eval:
         cfg.test_evaluator = select_metrics(cfg.get('test_evaluator'), args.eval, cfg.model, args.config)
     if args.out:
         dump_predictions(cfg, args.out)
     if args.show_dir:
-        draw_predictions(cfg, args.show_dir)
+        save_test_pictures(cfg, args.show_dir)
     if args.tta:
-        absent = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
-        if absent:
-            raise InputError(f'--tta: {args.config} has no {" and no ".join(absent)}')
+        missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+        if missing:
+            raise InputError(f'--tta: {args.config} has no {" and no ".join(missing)}')
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     return build_runner(cfg).test()

@@ -1,22 +1,25 @@
 #!/usr/bin/env python
 """Train a model: ``tools/train.py CONFIG``. Several processes: ``tools/dist_train.sh CONFIG GPUS``."""
+from collections.abc import Sequence
+
 from mmengine.device import get_device
+from torch import nn
 
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
 from mmdet_setdet.errors import InputError
 
 
-def main(argv=None):
-    """Trains as the command line says; returns the trained model."""
+def main(argv: Sequence[str] | None = None) -> nn.Module:
+    """Train as the command line says; return the trained model."""
     parser = make_parser(__doc__)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='FILE',
-                        help='go on from FILE or, without one, from the newest complete checkpoint in the work_dir')
+                        help='continue from FILE or, without one, from the newest complete checkpoint in the work_dir')
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision (needs a GPU)')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate with the batch size of all processes together')
     args = parser.parse_args(argv)
-    cfg = load_config(args)
+    cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
     if args.amp:
         if get_device() == 'cpu':
             raise InputError('--amp: mixed precision needs a GPU and there is none; leave the option out')

@@ -1,5 +1,5 @@
-# Overfits a few generated images (tools/write_miniature.py imagenet FOLDER --images 8 1): what a new classifier should
-# manage before anything else is asked of it. Evaluated on the same images.
+# Overfits a few generated images (tools/quickstart/write_miniature.py imagenet FOLDER --images 8 1): what a new
+# classifier should manage before anything else is asked of it. Evaluated on the same images.
 _base_ = '../crossformer_t_imagenet.py'
 
 image_size = 64

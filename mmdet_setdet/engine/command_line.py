@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py share: arguments, the config with its options, the runner, plain errors."""
+"""The common parts of the command-line tools: arguments, the config with its options, the runner, plain errors."""
 import argparse
 import os
 import sys
@@ -16,46 +16,59 @@ from .options import merge_options
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that training and testing have in common."""
+    """Return a parser with the arguments that training and testing have in common."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/NAME_OF_CONFIG)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='settings of the config to replace, e.g. model.backbone.depth=18 key="[a,b]"; '
-                             'a key that nothing reads is an error')
+    add_config_options(parser, 'settings of the config to replace, e.g. model.backbone.depth=18 key="[a,b]"; '
+                       'a key that nothing reads is an error')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started this process (tools/dist_*.sh and slurm_*.sh set it)')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config file with its options, launcher and work_dir.
+def add_config_options(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--cfg-options`` with a help text; it becomes a dict."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help=text)
+
+
+def load_config(path: str, options: dict | None = None, launcher: str = 'none', work_dir: str | None = None,
+                local_rank: int = 0) -> Config:
+    """Read a config file and merge the command line into it.
+
+    Args:
+        path (str): The file, or a name in an installed package such as ``mmdet::detr/detr_r50_8xb2-150e_coco.py``.
+        options (dict, optional): Settings to replace, ``{'model.backbone.depth': 18}``.
+        launcher (str): What started this process: 'none', 'pytorch', 'slurm' or 'mpi'.
+        work_dir (str, optional): Where logs and checkpoints go. Default: as the config says, or work_dirs/NAME.
+        local_rank (int): Rank on this machine, unless the environment has it.
 
     Raises:
-        InputError: There is no such file, it needs mmseg and there is none, or an option has a key that nothing reads.
+        InputError: The file does not exist, it requires mmseg and mmseg is missing, or nothing reads the key of an
+            option.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    # `mmdet::name.py` and the like are found by mmengine in an installed package.
-    if '::' not in args.config and not Path(args.config).is_file():
-        raise InputError(f'{args.config}: no such config file')
-    cfg = Config.fromfile(args.config)
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    # mmengine looks up `mmdet::name.py` and the like in an installed package.
+    if '::' not in path and not Path(path).is_file():
+        raise InputError(f'{path}: no such config file')
+    cfg = Config.fromfile(path)
     if cfg.get('default_scope') == 'mmseg':
-        check_mmseg(args.config)
-    merge_options(cfg, args.cfg_options)
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+        check_mmseg(path)
+    merge_options(cfg, options or {})
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config names, by default :class:`~mmdet_setdet.engine.runner.CheckingRunner`."""
+    """Build the runner that the config names, by default :class:`~mmdet_setdet.engine.runner.CheckingRunner`."""
     cfg.setdefault('runner_type', 'CheckingRunner')
     return RUNNERS.build(cfg)
 
 
 def run(main: Callable, argv: Sequence[str] | None = None) -> None:
-    """Calls ``main(argv)`` as a program: an InputError is printed as one line, without a traceback."""
+    """Call ``main(argv)`` as a program: print an InputError as one line, without a traceback."""
     try:
         main(argv)
     except InputError as error:

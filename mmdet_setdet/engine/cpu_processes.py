@@ -1,4 +1,4 @@
-"""Several processes without an accelerator: gloo instead of nccl, and cores shared out fairly."""
+"""Several processes without an accelerator: gloo instead of nccl, and an equal share of the cores for each."""
 import datetime
 import os
 import subprocess
@@ -8,7 +8,7 @@ from torch import distributed
 
 from ..errors import InputError
 
-# launcher: (rank, world size, rank on this machine, processes on this machine), as each names them.
+# launcher: its names of rank, world size, rank on this machine, and number of processes on this machine
 _VARIABLES = dict(
     pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
@@ -16,34 +16,41 @@ _VARIABLES = dict(
 
 
 def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> None:
-    """Starts the default process group on gloo; mmengine, which would ask for a CUDA device, then leaves it alone.
+    """Start the default process group on gloo, so that mmengine does not start one that requires CUDA.
 
     Args:
         launcher (str): ``'pytorch'`` (torchrun), ``'slurm'`` or ``'mpi'``.
-        timeout (float): Seconds after which a collective operation gives up.
-        port (int): Port of the first process, where the environment has no ``MASTER_PORT``.
+        timeout (float): Seconds after which a collective operation fails.
+        port (int): Port of the first process, if the environment has no ``MASTER_PORT``.
 
     Raises:
         InputError: The launcher's environment variables are not set.
     """
-    names = _VARIABLES[launcher]
-    absent = [name for name in names[:3] if name not in os.environ]
-    if absent:
-        raise InputError(f'--launcher {launcher}: this process was not started by it ({", ".join(absent)} not set); '
+    variables = _VARIABLES[launcher]
+    missing = [name for name in variables[:3] if name not in os.environ]
+    if missing:
+        raise InputError(f'--launcher {launcher}: this process was not started by it ({", ".join(missing)} not set); '
                          'use tools/dist_train.sh, tools/dist_test.sh or their slurm counterparts')
-    os.environ.update({name: os.environ[theirs] for name, theirs in zip(_VARIABLES['pytorch'], names)
-                       if theirs in os.environ})
+    for torch_name, name in zip(_VARIABLES['pytorch'], variables):
+        if name in os.environ:
+            os.environ[torch_name] = os.environ[name]
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
-        hosts = subprocess.run(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
-                               capture_output=True, text=True, check=True).stdout.split()
-        os.environ['MASTER_ADDR'] = hosts[0]
+        os.environ['MASTER_ADDR'] = _first_slurm_host()
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     os.environ.setdefault('MASTER_PORT', str(port))
     distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
 
 
+def _first_slurm_host() -> str:
+    command = ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']]
+    hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return hosts[0]
+
+
 def share_cores() -> None:
-    """Gives each process of this machine its part of the cores that the machine lets it use."""
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
-    # Slurm has shared them out already.
-    torch.set_num_threads(max(1, int(os.environ.get('SLURM_CPUS_PER_TASK', cores))))
+    """Limit this process to its share of the cores that the machine lets it use."""
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    cores = len(os.sched_getaffinity(0)) // processes
+    # Slurm has divided them already.
+    threads = int(os.environ.get('SLURM_CPUS_PER_TASK', cores))
+    torch.set_num_threads(max(1, threads))

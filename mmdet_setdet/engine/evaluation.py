@@ -1,6 +1,7 @@
-"""What tools/test.py makes of a config's predictions: results by name, a file, pictures."""
+"""What a test computes from the predictions: results by name, and a file of the predictions."""
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -9,98 +10,115 @@ from mmengine.registry import METRICS
 
 from ..errors import InputError
 
-# name of the result: (metric class that computes it, its argument that takes such names or None, the value)
-_RESULTS = {'bbox': ('CocoMetric', 'metric', 'bbox'), 'segm': ('CocoMetric', 'metric', 'segm'),
-            'mIoU': ('IoUMetric', 'iou_metrics', 'mIoU'), 'accuracy': ('Accuracy', None, None)}
+
+class _Result(NamedTuple):
+    """How a config asks for a result.
+
+    Attributes:
+        metric (str): The metric class that computes it.
+        argument (str, optional): Argument of the metric that lists results; None if it computes only this one.
+    """
+    metric: str
+    argument: str | None
+
+
+_RESULTS = {
+    'bbox': _Result('CocoMetric', 'metric'),
+    'segm': _Result('CocoMetric', 'metric'),
+    'mIoU': _Result('IoUMetric', 'iou_metrics'),
+    'accuracy': _Result('Accuracy', None),
+}
 RESULTS = tuple(_RESULTS)
 
 
 def _metrics(evaluator) -> list[dict]:
-    """The metrics of an evaluator config: one dict, a list of them, or ``dict(type='Evaluator', metrics=...)``."""
+    """Return the metrics of an evaluator config: a dict, a list of them, or ``dict(type='Evaluator', metrics=...)``."""
     if isinstance(evaluator, dict) and 'metrics' in evaluator:
         evaluator = evaluator['metrics']
     return [evaluator] if isinstance(evaluator, dict) else list(evaluator or [])
 
 
-def _computes(metric: dict, kind: str) -> bool:
-    name = metric['type'] if isinstance(metric['type'], str) else metric['type'].__name__
-    return name.split('.')[-1] == kind
+def _class_name(metric: dict) -> str:
+    """Return the name of a metric's class, without a scope."""
+    kind = metric['type']
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
 def _has_masks(node) -> bool:
-    """Whether a model config has a part that predicts masks (``mask_head``, ``panoptic_head``, ...)."""
+    """Return whether a model config has a part that predicts masks (``mask_head``, ``panoptic_head``, ...)."""
     if isinstance(node, (list, tuple)):
-        return any(map(_has_masks, node))
+        return any(_has_masks(child) for child in node)
     if not isinstance(node, dict):
         return False
-    return any(('mask' in key or 'panoptic' in key) and key.endswith('head') and isinstance(value, (dict, list))
-               or _has_masks(value) for key, value in node.items())
+    for key, value in node.items():
+        is_mask_head = key.endswith('head') and ('mask' in key or 'panoptic' in key)
+        if is_mask_head and isinstance(value, (dict, list)):
+            return True
+        if _has_masks(value):
+            return True
+    return False
 
 
 def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) -> list[dict]:
-    """The evaluator config that computes exactly the results asked for.
+    """Return the evaluator config that computes exactly the requested results.
 
     Args:
         evaluator (dict | list[dict]): The ``test_evaluator`` of a config.
-        names (Sequence[str]): Of ``bbox``, ``segm`` (CocoMetric), ``mIoU`` (IoUMetric) and ``accuracy`` (Accuracy).
-        model (dict): The config of the model: ``segm`` needs one that predicts masks.
-        config (str): The config's path, for the message.
+        names (Sequence[str]): Some of ``bbox``, ``segm`` (CocoMetric), ``mIoU`` (IoUMetric), ``accuracy`` (Accuracy).
+        model (dict): The config of the model: ``segm`` requires one that predicts masks.
+        config (str): Path of the config, for the message.
 
     Raises:
-        InputError: The config has no metric for a name; it tells which it has.
+        InputError: The config has no metric for a name; the message says which it has.
     """
     metrics = _metrics(evaluator)
-    possible = [name for name, (kind, _, _) in _RESULTS.items()
-                if any(_computes(metric, kind) for metric in metrics) and (name != 'segm' or _has_masks(model))]
+    classes = {_class_name(metric) for metric in metrics}
+    possible = [name for name, result in _RESULTS.items() if result.metric in classes]
+    lacks_masks = 'segm' in possible and not _has_masks(model)
+    if lacks_masks:
+        possible.remove('segm')
     impossible = [name for name in names if name not in possible]
     if impossible:
         kinds = ', '.join(str(metric['type']) for metric in metrics) or 'nothing'
-        raise InputError(f'--eval {" ".join(impossible)}: {config} evaluates with {kinds}'
-                         + (' and predicts no masks' if 'segm' in impossible and 'bbox' in possible else '')
-                         + f', which can do: {", ".join(possible) or "none of " + ", ".join(RESULTS)}')
+        reason = ' and predicts no masks' if lacks_masks and 'segm' in impossible else ''
+        choices = ', '.join(possible) or f'none of {", ".join(RESULTS)}'
+        raise InputError(f'--eval {" ".join(impossible)}: {config} evaluates with {kinds}{reason}, which can do: '
+                         f'{choices}')
     chosen = []
     for metric in metrics:
-        asked = [(argument, value) for name in dict.fromkeys(names) for kind, argument, value in [_RESULTS[name]]
-                 if _computes(metric, kind)]
-        if asked:
-            metric = ConfigDict(metric)
-            if asked[0][0]:
-                metric[asked[0][0]] = [value for _, value in asked]
-            chosen.append(metric)
+        requested = [name for name in dict.fromkeys(names) if _RESULTS[name].metric == _class_name(metric)]
+        if not requested:
+            continue
+        metric = ConfigDict(metric)
+        argument = _RESULTS[requested[0]].argument
+        if argument is not None:
+            metric[argument] = requested
+        chosen.append(metric)
     return chosen
 
 
 @METRICS.register_module()
 class DumpLabelMaps(DumpResults):
-    """Pickles what a segmentor predicts, without the scores of every class, which would take 200 MB an image.
+    """Pickle the predictions of a segmentor without the scores of every class, which would take 200 MB per image.
 
     The file holds a list of ``dict(img_path, pred_sem_seg)``, the latter (H, W) of the image in class numbers, int16.
     """
 
     def process(self, data_batch: dict, predictions: Sequence[dict]) -> None:
-        super().process(data_batch, [
-            dict(img_path=sample['img_path'], pred_sem_seg=sample['pred_sem_seg']['data'][0].to(torch.int16))
-            for sample in predictions])
+        label_maps = []
+        for sample in predictions:
+            labels = sample['pred_sem_seg']['data'][0].to(torch.int16)
+            label_maps.append(dict(img_path=sample['img_path'], pred_sem_seg=labels))
+        super().process(data_batch, label_maps)
 
 
 def dump_predictions(cfg: Config, file: str) -> None:
-    """Has the test of ``cfg`` write its predictions into ``file``.
+    """Make the test of ``cfg`` write its predictions to ``file``.
 
     Raises:
-        InputError: The name does not end as a pickle's.
+        InputError: The name does not end like that of a pickle.
     """
     if Path(file).suffix not in ('.pkl', '.pickle'):
         raise InputError(f'--out {file}: predictions are pickled; give a name that ends in .pkl')
     kind = 'DumpLabelMaps' if cfg.get('default_scope') == 'mmseg' else 'mmdet.DumpDetResults'
     cfg.test_evaluator = [*_metrics(cfg.get('test_evaluator')), dict(type=kind, out_file_path=file)]
-
-
-def draw_predictions(cfg: Config, folder: str) -> None:
-    """Has the test of ``cfg`` save pictures of predictions beside ground truth in ``folder``."""
-    # Absolute, because mmdet's hook takes a relative one from a folder of its own.
-    folder = str(Path(folder).resolve())
-    if cfg.get('default_scope') == 'mmseg':
-        cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
-        cfg.visualizer.save_dir = folder
-    else:
-        cfg.default_hooks.visualization = dict(type='mmdet.DetVisualizationHook', draw=True, test_out_dir=folder)

@@ -1,8 +1,8 @@
-"""Going on where a run was stopped, also in the middle of an epoch."""
+"""Resuming a run where it was stopped, also in the middle of an epoch."""
 import itertools
 import logging
-import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -11,18 +11,20 @@ from mmengine.runner import EpochBasedTrainLoop
 
 
 def find_checkpoint(work_dir: str) -> str | None:
-    """The newest complete checkpoint that training left in ``work_dir``, None if there is none.
+    """Return the newest complete checkpoint of a training in ``work_dir``, None if there is none.
 
-    A file that was being written when the run was killed is passed over with a warning. Whether a file is complete is
-    seen from its end: torch's format closes with a table of contents.
+    A file that was being written when the run was killed is skipped with a warning. Complete files are recognised by
+    their end: torch's format closes with a table of contents.
     """
-    pointer = Path(work_dir) / 'last_checkpoint'
-    newest_first = sorted((path for pattern in ('epoch_*.pth', 'iter_*.pth') for path in Path(work_dir).glob(pattern)),
-                          key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    folder = Path(work_dir)
+    newest_first = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+    newest_first.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    pointer = folder / 'last_checkpoint'
     if pointer.is_file():
-        # Usually the newest; not if the run was killed between the checkpoint and its name, which comes after it.
-        named = Path(work_dir) / os.path.basename(pointer.read_text().strip())
-        newest_first += [named] if named.is_file() and named not in newest_first else []
+        # Usually the newest; but not if the run was killed between writing the checkpoint and, after it, its name.
+        named = folder / Path(pointer.read_text().strip()).name
+        if named.is_file() and named not in newest_first:
+            newest_first.append(named)
     for path in newest_first:
         if zipfile.is_zipfile(path):
             return str(path)
@@ -32,33 +34,42 @@ def find_checkpoint(work_dir: str) -> str | None:
 
 
 class _SkipOnce:
-    """A batch sampler that leaves out its first ``skip`` batches, the next time only."""
+    """A batch sampler that skips its first ``skip`` batches, but only in the next epoch.
+
+    Args:
+        batch_sampler (BatchSampler): The batch sampler of a data loader.
+    """
 
     def __init__(self, batch_sampler) -> None:
-        self._batch_sampler, self.skip = batch_sampler, 0
+        self.batch_sampler = batch_sampler
+        self.sampler = getattr(batch_sampler, 'sampler', None)  # mmengine sets its epoch
+        self.skip = 0
 
-    def __iter__(self):
-        skip, self.skip = self.skip, 0
-        return itertools.islice(iter(self._batch_sampler), skip, None)
+    def __iter__(self) -> Iterator[list[int]]:
+        skip = self.skip
+        self.skip = 0
+        return itertools.islice(iter(self.batch_sampler), skip, None)
 
     def __len__(self) -> int:
-        return len(self._batch_sampler)
-
-    def __getattr__(self, name: str):
-        # Only for names that are not found; `_batch_sampler` itself is missing while a copy is being unpickled.
-        if name == '_batch_sampler':
-            raise AttributeError(name)
-        return getattr(self._batch_sampler, name)
+        return len(self.batch_sampler)
 
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, which after a checkpoint from mid-epoch goes on with the rest of that epoch.
+    """mmengine's loop over epochs, which finishes the interrupted epoch when it resumes from a mid-epoch checkpoint.
 
-    mmengine starts the epoch anew but keeps the count of iterations, so that every schedule by iteration ends too
-    early. Here the batches that the epoch has had are left out without being loaded: the order of an epoch depends only
-    on seed and epoch. (The state of the random generators is not in a checkpoint: augmentation draws differ.)
+    mmengine restarts the epoch but keeps the count of iterations, so that every schedule by iteration ends too early.
+    Here the batches that the epoch has had are skipped without being loaded; the order within an epoch depends only on
+    seed and epoch. (The state of the random generators is not in a checkpoint: augmentation draws differ.)
+
+    For example, a checkpoint after 5 iterations, with 3 batches per epoch::
+
+        epoch       |    0    |    1    |    2    |
+        iteration   | 0  1  2 | 3  4  5 | 6  7  8 |
+        resumes with                   ^ batch 2 of epoch 1: 5 - 1 * 3 are done
     """
+
+    _epoch_length_changed = False
 
     def run_epoch(self) -> None:
         done = self._batches_done()
@@ -72,22 +83,23 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def _batches_done(self) -> int:
-        done = self._iter - self._epoch * len(self.dataloader)
-        if 0 <= done <= len(self.dataloader):
+        """Return how many batches of the current epoch have been trained on."""
+        batches_per_epoch = len(self.dataloader)
+        done = self._iter - self._epoch * batches_per_epoch
+        if 0 <= done <= batches_per_epoch:
             return done
         if not self._epoch_length_changed:
             self._epoch_length_changed = True
             self.runner.logger.warning(
-                f'iteration {self._iter} is not within epoch {self._epoch + 1} of {len(self.dataloader)} batches: the '
-                'checkpoint comes from another batch size, number of processes or data set; epochs are counted on, '
-                'and this one starts at its beginning')
+                f'iteration {self._iter} is not within epoch {self._epoch + 1} of {batches_per_epoch} batches: the '
+                'checkpoint comes from another batch size, number of processes or data set; the count of epochs goes '
+                'on, and this one starts at its beginning')
         return 0
 
-    _epoch_length_changed = False
-
     def _skip(self, batches: int) -> None:
+        """Make the next iteration over the data loader start after so many batches."""
         if not isinstance(self.dataloader.batch_sampler, _SkipOnce):
-            # A loader guards this attribute against assignment, because workers of an earlier epoch might still
-            # follow the old one; here none has been started.
+            # A loader refuses to have this attribute replaced, because workers of an earlier epoch might still follow
+            # the old one; here none has been started.
             object.__setattr__(self.dataloader, 'batch_sampler', _SkipOnce(self.dataloader.batch_sampler))
         self.dataloader.batch_sampler.skip = batches

@@ -1,4 +1,4 @@
-"""The runner of this package's tools and configs: mmengine's, made to say what is wrong and to work without a GPU."""
+"""The runner of this package's tools and configs: mmengine's with input checks, also for several CPU processes."""
 from collections.abc import Callable
 
 import torch.nn as nn
@@ -25,29 +25,31 @@ class CheckingRunner(Runner):
 
     - Annotations, classes, image files and checkpoints are checked where they are read
       (:class:`~mmdet_setdet.errors.InputError`).
-    - ``resume='auto'`` (or ``resume=True`` without ``load_from``) takes the newest complete checkpoint in ``work_dir``
-      and goes on in mid-epoch; if there is none yet, training starts as the config says, ``load_from`` included.
-    - Without an accelerator the processes of a launcher talk over gloo and share the cores.
+    - ``resume='auto'`` (or ``resume=True`` without ``load_from``) loads the newest complete checkpoint in ``work_dir``
+      and resumes mid-epoch; if there is none yet, training starts as the config says, including ``load_from``.
+    - Without an accelerator the processes of a launcher communicate over gloo and share the cores.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
         on_cpu = self.distributed and get_device() == 'cpu'
         if on_cpu and not is_distributed():
-            options = env_cfg.get('dist_cfg') or {}
-            init_cpu_group(self.launcher, **{name: options[name] for name in ('timeout', 'port') if name in options})
+            dist_cfg = env_cfg.get('dist_cfg') or {}
+            options = {name: dist_cfg[name] for name in ('timeout', 'port') if name in dist_cfg}
+            init_cpu_group(self.launcher, **options)
         super().setup_env(env_cfg)
         if on_cpu:
             share_cores()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
-            # Synchronised norms exist for GPUs only; each process takes its own statistics instead.
+            # Synchronised norms exist for GPUs only; each process uses its own statistics instead.
             model = revert_sync_batchnorm(model)
-            # mmengine names a CUDA device; on CPU there must be none.
-            model_wrapper_cfg = {
-                'type': 'MMDistributedDataParallel', 'broadcast_buffers': False,
-                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
-                **(model_wrapper_cfg or {}), 'device_ids': None}
+            defaults = dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+            # By default mmengine names a CUDA device; on CPU there must be none.
+            model_wrapper_cfg = {**defaults, **(model_wrapper_cfg or {}), 'device_ids': None}
         return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod
@@ -57,13 +59,15 @@ class CheckingRunner(Runner):
         check_dataset(loader.dataset)
         if not len(loader):
             raise InputError(f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
-                             'a part of a batch is left out; make batch_size smaller')
+                             'an incomplete batch is left out; make batch_size smaller')
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
-            loop = {**loop, 'type': 'ResumableEpochLoop'}
-            loop.pop('by_epoch', None)
+        if isinstance(loop, dict):
+            by_epoch = loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'
+            if by_epoch:
+                loop = {**loop, 'type': 'ResumableEpochLoop'}
+                loop.pop('by_epoch', None)
         return self._check_loop(super().build_train_loop(loop))
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -73,18 +77,23 @@ class CheckingRunner(Runner):
         return self._check_loop(super().build_test_loop(loop))
 
     def _check_loop(self, loop: BaseLoop) -> BaseLoop:
+        dataset = loop.dataloader.dataset
         if isinstance(self._train_loop, BaseLoop):
-            for learnt in image_folders(self._train_loop.dataloader.dataset):
-                check_class_folders(loop.dataloader.dataset, learnt.metainfo['classes'], learnt.data_prefix['img_path'])
-        check_classes(self.cfg.get('model'), loop.dataloader.dataset, self.cfg.filename or 'the config')
+            for trained in image_folders(self._train_loop.dataloader.dataset):
+                check_class_folders(dataset, trained.metainfo['classes'], trained.data_prefix['img_path'])
+        check_classes(self.cfg.get('model'), dataset, self.cfg.filename or 'the config')
         return loop
 
     def load_or_resume(self) -> None:
-        if not self._has_loaded and (self._resume == 'auto' or self._resume and self._load_from is None):
+        from_newest = self._resume == 'auto' or (self._resume and self._load_from is None)
+        if from_newest and not self._has_loaded:
             newest = find_checkpoint(self.work_dir)
-            self._resume, self._load_from = bool(newest), newest or self._load_from
-            self.logger.info(f'Resuming from {newest}' if newest else
-                             f'No checkpoint to resume from in {self.work_dir}: training starts at the beginning')
+            self._resume = newest is not None
+            if newest is None:
+                self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts at the beginning')
+            else:
+                self.logger.info(f'Resuming from {newest}')
+                self._load_from = newest
         super().load_or_resume()
 
     def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs) -> dict:

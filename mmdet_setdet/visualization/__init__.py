@@ -1,7 +1,7 @@
-"""Pictures of what a model predicts, of who is assigned to whom, and of how its training went."""
-from .assignment import Assigned, draw_assignments
+"""Pictures of a model's predictions and of its training; :mod:`.assignments` has those of assignments."""
 from .curves import plot_curves, read_scalars
+from .hooks import save_test_pictures
 from .labels import LabelVisualizer
 from .sheet import draw_predictions
 
-__all__ = ['Assigned', 'LabelVisualizer', 'draw_assignments', 'draw_predictions', 'plot_curves', 'read_scalars']
+__all__ = ['LabelVisualizer', 'draw_predictions', 'plot_curves', 'read_scalars', 'save_test_pictures']

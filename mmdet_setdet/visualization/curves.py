@@ -8,49 +8,56 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..errors import InputError
+
 Curve = tuple[np.ndarray, np.ndarray]
 
 
 def find_scalars(path: str | Path) -> Path:
-    """The scalars file that ``path`` means: itself, or that of the newest run in a work_dir.
+    """Return the scalars file at ``path``: itself, or that of the newest run in a work_dir.
 
     Raises:
-        FileNotFoundError: There is none.
+        InputError: There is none.
     """
     path = Path(path)
     if path.is_file():
         return path
-    # mmengine makes a folder a run, named by the time it started: the last in order is the newest.
-    found = sorted(file for file in path.glob('**/vis_data/scalars.json') if file.stat().st_size)
-    if not found:
-        raise FileNotFoundError(f'{path}: no vis_data/scalars.json with content below it. Name the work_dir of a run '
-                                'that has logged something, or its scalars.json.')
-    return found[-1]
+    # mmengine makes one folder per run, named by the time of its start, so the last one in order is the newest.
+    files = sorted(file for file in path.glob('**/vis_data/scalars.json') if file.stat().st_size)
+    if not files:
+        raise InputError(f'{path}: no vis_data/scalars.json with content below it. Name the work_dir of a run that has '
+                         'logged something, or its scalars.json.')
+    return files[-1]
 
 
 def read_scalars(path: str | Path, train_key: str = 'loss', val_key: str = 'coco/bbox_mAP') -> tuple[Curve, Curve]:
-    """Two curves, ``(iterations, values)`` each, of one run: ``train_key`` while training, ``val_key`` in validation.
+    """Read the training and the validation curve of one run.
 
     Args:
         path (str | Path): A work_dir (its newest run counts) or a scalars.json.
         train_key (str): Scalar of the training log.
         val_key (str): Scalar of the validation log.
 
+    Returns:
+        tuple[Curve, Curve]: ``(iterations, values)`` of ``train_key`` and of ``val_key``.
+
     Raises:
-        FileNotFoundError: There are no scalars.
-        ValueError: The file is not one of mmengine's scalars files; the line is named.
+        InputError: There are no scalars, or a line of the file is not a record of mmengine's.
     """
-    file, train, val, iteration = find_scalars(path), [], [], 0
+    file = find_scalars(path)
+    train = []
+    val = []
+    iteration = 0
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
             record = json.loads(line)
             step = record['step']
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file}, line {number}: not a record of mmengine's scalars.json ({error}).") from error
+            raise InputError(f"{file}, line {number}: not a record of mmengine's scalars.json ({error}).") from error
         if train_key in record:
             train.append((step, record[train_key]))
         if val_key in record:
-            # Its step counts epochs in an epoch-based run and iterations in another.
+            # Its step counts epochs in an epoch-based run, else iterations.
             val.append((max(iteration, step), record[val_key]))
         elif 'iter' in record:
             iteration = step
@@ -59,38 +66,34 @@ def read_scalars(path: str | Path, train_key: str = 'loss', val_key: str = 'coco
 
 def plot_curves(runs: Mapping[str, str | Path | Sequence[str | Path]], out: str | Path, train_key: str = 'loss',
                 val_key: str = 'coco/bbox_mAP') -> None:
-    """Draw against iterations: the training loss and, beside it, the mAP of validation if there is any.
+    """Plot the training loss over iterations and, if there was a validation, its mAP beside it.
 
     Args:
-        runs (Mapping): A label, and its work_dir or scalars.json, or several of them (seeds): those are drawn as thin
-            lines, and their mean, as far as all of them reach, bold.
-        out (str | Path): PNG file to write; its folder is made.
+        runs (Mapping): Label -> work_dir or scalars.json, or several of them (seeds). Those are drawn as thin lines,
+            and in bold their mean over the iterations that all of them cover.
+        out (str | Path): PNG file to write; its folder is created.
         train_key (str): Scalar of the left panel. In a comparison choose a term that all runs have, such as
-            ``loss_bbox``: the total of a run with denoising sums up more terms.
+            ``loss_bbox``: the total of a run with denoising is the sum of more terms.
         val_key (str): Scalar of the right panel.
 
     Raises:
-        FileNotFoundError: A run has no scalars.
+        InputError: A run has no scalars.
     """
-    curves = {}
+    train_curves = {}
+    val_curves = {}
     for label, paths in runs.items():
         paths = [paths] if isinstance(paths, (str, Path)) else paths
-        curves[label] = list(zip(*(read_scalars(path, train_key, val_key) for path in paths), strict=True))
-    titles = [f'training: {train_key}', f'validation: {val_key}']
-    is_validated = any(len(steps) for _, val in curves.values() for steps, _ in val)
+        pairs = [read_scalars(path, train_key, val_key) for path in paths]
+        train_curves[label] = [train for train, _ in pairs]
+        val_curves[label] = [val for _, val in pairs if len(val[0])]
+    is_validated = any(val_curves.values())
     with matplotlib.rc_context({'font.size': 13}):
         # no pyplot: draws to a file, needs no display
         figure = Figure(figsize=(13 if is_validated else 7, 5), layout='constrained')
-        panels = figure.subplots(1, 1 + is_validated, squeeze=False)[0]
-        for number, (label, pair) in enumerate(curves.items()):
-            for panel, curve in zip(panels, pair):
-                _draw(panel, curve, label, f'C{number}')
-        for panel, title in zip(panels, titles):
-            panel.set(title=title, xlabel='iterations')
-            panel.grid(alpha=0.3)
-            if panel.get_legend_handles_labels()[0]:
-                panel.legend()
+        panels = figure.subplots(1, 2 if is_validated else 1, squeeze=False)[0]
+        _draw_panel(panels[0], train_curves, f'training: {train_key}')
         if is_validated:
+            _draw_panel(panels[1], val_curves, f'validation: {val_key}')
             panels[1].set_ylim(bottom=0)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
@@ -101,14 +104,32 @@ def _as_curve(points: list[tuple[float, float]]) -> Curve:
     return steps, values
 
 
+def _draw_panel(panel: Axes, curves: Mapping[str, Sequence[Curve]], title: str) -> None:
+    for number, (label, seeds) in enumerate(curves.items()):
+        _draw(panel, seeds, label, colour=f'C{number}')
+    panel.set(title=title, xlabel='iterations')
+    panel.grid(alpha=0.3)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend()
+
+
 def _draw(panel: Axes, curves: Sequence[Curve], label: str, colour: str) -> None:
+    """Draw the curves of one label, and their mean if there are several."""
     curves = [curve for curve in curves if len(curve[0])]
     if len(curves) == 1:
         panel.plot(*curves[0], color=colour, linewidth=2.2, marker='.', label=label)
     elif curves:
         for curve in curves:
             panel.plot(*curve, color=colour, linewidth=0.8, alpha=0.5)
-        steps = np.unique(np.concatenate([steps for steps, _ in curves]))
-        steps = steps[(steps >= max(s[0] for s, _ in curves)) & (steps <= min(s[-1] for s, _ in curves))]
-        mean = np.mean([np.interp(steps, *curve) for curve in curves], axis=0)
+        steps, mean = _mean(curves)
         panel.plot(steps, mean, color=colour, linewidth=2.8, label=f'{label} (mean of {len(curves)})')
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """Average curves over the iterations that all of them cover."""
+    first = max(steps[0] for steps, _ in curves)
+    last = min(steps[-1] for steps, _ in curves)
+    steps = np.unique(np.concatenate([steps for steps, _ in curves]))
+    steps = steps[(steps >= first) & (steps <= last)]
+    values = [np.interp(steps, *curve) for curve in curves]
+    return steps, np.mean(values, axis=0)

@@ -349,9 +349,9 @@ def test_other_class_folders_are_named(load_small, miniature, tmp_path):
 
 
 def test_writing_a_miniature(tmp_path, capsys):
-    tool('write_miniature').main(['imagenet', str(tmp_path / 'a'), '--images', '1', '1'])
+    tool('quickstart/write_miniature').main(['imagenet', str(tmp_path / 'a'), '--images', '1', '1'])
     assert 'SETDET_IMAGENET=' in capsys.readouterr().out
     assert len(list((tmp_path / 'a').glob('*/*/*.JPEG'))) == 12
-    tool('write_miniature').main(['imagenet', str(tmp_path / 'b'), '--images', '2', '1'])
+    tool('quickstart/write_miniature').main(['imagenet', str(tmp_path / 'b'), '--images', '2', '1'])
     for file in (tmp_path / 'a').glob('*/*/*.JPEG'):
         assert file.read_bytes() == (tmp_path / 'b' / file.relative_to(tmp_path / 'a')).read_bytes()

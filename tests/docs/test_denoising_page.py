@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from helpers.batches import ragged_batch, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch
 from helpers.configs import REPOSITORY, SMALL
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -34,7 +35,7 @@ def cfg(tmp_path_factory):
 def model(cfg):
     cfg = cfg.copy()
     cfg.merge_from_dict(SMALL)
-    return wake(MODELS.build(cfg.model))
+    return perturb_weights(MODELS.build(cfg.model))
 
 
 @pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)

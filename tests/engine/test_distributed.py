@@ -94,7 +94,8 @@ def test_two_processes_train_like_one(outcome, case):
 
 def test_evaluation_is_the_same_to_the_last_digit(outcome):
     one, (first, _), _ = outcome
-    assert first['metrics'] == one['metrics'] and len(first['metrics']) == 6
+    assert first['metrics'] == one['metrics']
+    assert len(first['metrics']) == 6
 
 
 def test_cores_are_shared(outcome):

@@ -33,10 +33,12 @@ def authors_file(tmp_path_factory):
 def test_every_published_model_is_in_the_metafile_once():
     names = [model['Name'] for model in METAFILE]
     configs = {path.stem for path in CONFIGS.glob('*.py') if re.match(r'(dn_|dab_)?(\w+_)?detr_r\d', path.stem)}
-    assert sorted(set(names)) == sorted(names) and configs <= set(names)
+    assert sorted(set(names)) == sorted(names)
+    assert configs <= set(names)
     for model in METAFILE:
         assert (config_folder().parent / model['Config']).is_file()
-        assert Path(model['Config']).stem == model['Name'] and 'Weights' in model
+        assert Path(model['Config']).stem == model['Name']
+        assert 'Weights' in model
 
 
 def test_model_by_name_with_weights_of_the_authors(authors_file):
@@ -45,10 +47,11 @@ def test_model_by_name_with_weights_of_the_authors(authors_file):
     [found] = inferencer(IMAGE, no_save_vis=True)['predictions']
     assert len(found['labels']) == len(found['scores']) == len(found['bboxes']) == 300
     boxes = np.array(found['bboxes'])
-    assert boxes.min() >= 0 and (boxes <= [400.01, 40.01, 400.01, 40.01]).all()
+    assert boxes.min() >= 0
+    assert (boxes <= [400.01, 40.01, 400.01, 40.01]).all()
 
 
-@pytest.mark.parametrize('name, message', [
+@pytest.mark.parametrize(('name', 'message'), [
     ('dn_detr_r50_50e', r'by hand, at https://\S+: download .* tools/convert_checkpoint.py FILE CONVERTED --from dn-d'),
     ('dn_detr_r50_12e', 'nobody publishes weights of this model: train it'),
 ])

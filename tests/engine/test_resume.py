@@ -17,7 +17,7 @@ from mmdet_setdet.engine import find_checkpoint
 ROOT = REPOSITORY
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -31,7 +31,7 @@ class StopHook(Hook):
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         if runner.iter + 1 == self.stop_iter:
-            raise Stopped
+            raise StoppedError
 
 
 @HOOKS.register_module()
@@ -75,14 +75,15 @@ def uninterrupted(config, tmp_path_factory):
 
 def assert_same_end(work_dir, uninterrupted):
     end = torch.load(work_dir / 'iter_8.pth', weights_only=False)
-    assert end['meta']['iter'] == 8 and end['meta']['epoch'] == 2
+    assert end['meta']['iter'] == 8
+    assert end['meta']['epoch'] == 2
     for key, value in uninterrupted[1]['state_dict'].items():
         assert torch.equal(end['state_dict'][key], value), key
 
 
 @pytest.mark.parametrize('stop_iter', [5, 6, 7])
 def test_stopped_in_mid_epoch(config, uninterrupted, tmp_path, stop_iter):
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(config, tmp_path, stop_iter=stop_iter)
     steps = train(config, tmp_path, '--resume')
     # The steps after the last checkpoint, to the end: same batches, same rates, same weights.
@@ -91,7 +92,7 @@ def test_stopped_in_mid_epoch(config, uninterrupted, tmp_path, stop_iter):
 
 
 def test_checkpoint_that_was_being_written(config, uninterrupted, tmp_path):
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(config, tmp_path, stop_iter=7)
     newest = tmp_path / 'iter_6.pth'
     newest.write_bytes(newest.read_bytes()[:newest.stat().st_size // 2])
@@ -103,7 +104,7 @@ def test_checkpoint_that_was_being_written(config, uninterrupted, tmp_path):
 
 
 def test_other_epoch_length_starts_the_epoch_anew(config, tmp_path):
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(config, tmp_path, stop_iter=5)
     # One image a batch: five batches an epoch instead of three, of which iteration 4 lies before the second.
     steps = train(config, tmp_path, '--resume', options=['train_dataloader.batch_size=1'])

@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+REPOSITORY = Path(__file__).parents[2]
+sys.path[:0] = [str(REPOSITORY / 'tests'), str(REPOSITORY / 'tools')]
+from benchmarks.peers import crossformer_authors as authors  # noqa: E402
+from benchmarks.peers.checkouts import find_checkout  # noqa: E402
 from golden import crossformer_cases as cases  # noqa: E402
-
-from mmdet_setdet.benchmark import authors_crossformer as authors  # noqa: E402
 
 
 def theirs_like(ours: nn.Module, arch: str, form: str) -> nn.Module:
     """The authors' model with our weights; built for each image, since theirs is changed by small ones."""
-    model = authors.build(arch, form)
+    model = authors.build_crossformer(arch, form)
     found = model.load_state_dict(ours.state_dict(), strict=False)
     assert not found.unexpected_keys and not [key for key in found.missing_keys if not key.startswith('head.')]
     return model.eval()
@@ -98,7 +99,7 @@ def main() -> None:
             classification(arch, results)
         gradients(results)
     if not args.large and not args.archs:
-        command = ['git', '-C', str(authors.checkout()), 'rev-parse', 'HEAD']
+        command = ['git', '-C', str(find_checkout('crossformer')), 'rev-parse', 'HEAD']
         revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         results['revision'] = np.array(revision)
         np.savez_compressed(cases.FIRST_FILE if args.first else cases.FILE, **results)

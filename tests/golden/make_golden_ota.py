@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path[:0] = [str(folder) for folder in Path(__file__).parents[1:3]]
+REPOSITORY = Path(__file__).parents[2]
+sys.path[:0] = [str(REPOSITORY / 'tests'), str(REPOSITORY), str(REPOSITORY / 'tools')]
 
+from benchmarks.ota_scenes import STRIDES  # noqa: E402
+from benchmarks.peers.checkouts import find_checkout  # noqa: E402
+from benchmarks.peers.ota_authors import AuthorsOTA  # noqa: E402
 from golden import ota_cases  # noqa: E402
-
-from mmdet_setdet.benchmark.authors_ota import AuthorsOTA, checkout  # noqa: E402
-from mmdet_setdet.benchmark.ota_scenes import STRIDES  # noqa: E402
 
 
 def main() -> None:
     """Runs the authors' code on every image of every case."""
-    path = checkout()
+    path = find_checkout('ota')
     if path is None:
         raise SystemExit('set SETDET_REF to a folder with a checkout Megvii-BaseDetection+OTA')
-    revision = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=path.parent, capture_output=True, text=True, check=True)
+    revision = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=path, capture_output=True, text=True, check=True)
     arrays = {'revision': np.array(revision.stdout.strip())}
     for case in ota_cases.CASES:
         scene = ota_cases.scene_of(case)

@@ -2,8 +2,7 @@
 from pathlib import Path
 
 import numpy as np
-
-from mmdet_setdet.benchmark.ota_scenes import Scene, scene
+from benchmarks.ota_scenes import Scene, scene
 
 COUNTS = [0, 1, 7, 30, 60]
 CASES = {'realistic': dict(realistic=True, seed=3), 'random': dict(realistic=False, seed=4)}

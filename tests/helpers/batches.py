@@ -1,6 +1,4 @@
-"""Random batches and models whose outputs say something."""
-import re
-
+"""Random batches."""
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
@@ -37,26 +35,3 @@ def ragged_batch(counts=(3, 0, 7), seed=0):
     for image, (height, width) in zip(inputs, sizes):
         image[:, :height, :width] = torch.randn(3, height, width, generator=generator)
     return inputs, random_samples(sizes, input_size, counts, seed=seed)
-
-
-ZERO_AT_FIRST = re.compile(
-    r'(fc_reg\.layers\.2|reg_branches\.\d+\.4|sampling_offsets|attention_weights)\.weight$')
-
-
-@torch.no_grad()
-def wake(model, seed=0):
-    """Moves every parameter that starts at zero or one, so that no branch is silent."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if 'backbone' in name:
-            continue
-        if parameter.dim() == 1 or ZERO_AT_FIRST.search(name):
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-        elif name.endswith('fc_reg.weight'):
-            parameter.mul_(20)
-    for name, buffer in model.named_buffers():
-        if name.endswith('running_mean'):
-            buffer.add_(torch.randn(buffer.shape, generator=generator) * 0.1)
-        elif name.endswith('running_var'):
-            buffer.mul_(torch.rand(buffer.shape, generator=generator) + 0.5)
-    return model

@@ -116,9 +116,9 @@ def write_config(folder: Path, root: Path) -> str:
 
 
 def tool(name: str):
-    """Import the module ``tools/NAME.py``, whose ``main(argv)`` is the command."""
+    """Import the module ``tools/NAME.py``, whose ``main(argv)`` is the command; NAME may contain a folder."""
     path = Path(__file__).parents[2] / 'tools' / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
+    spec = importlib.util.spec_from_file_location(f'tools_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,7 +1,8 @@
 """Our detectors against mmdet's: its state dicts load, and the numbers are the same."""
 import pytest
 import torch
-from helpers.batches import ragged_batch, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch
 from helpers.configs import SMALL, small_model_cfg
 from mmdet.registry import MODELS
 from mmengine.hub import get_config
@@ -30,7 +31,7 @@ def pair(name, **changes):
     cfg.merge_from_dict({**SMALL, 'model.neck.in_channels': channels, **changes})
     theirs = MODELS.build(cfg.model)
     theirs.init_weights()
-    wake(theirs)
+    perturb_weights(theirs, box_gain=20.)
     changes |= ARITHMETIC.get(name, {})
     our_changes = {key.removeprefix('model.'): value for key, value in changes.items()}
     ours = MODELS.build(small_model_cfg(name, **our_changes))

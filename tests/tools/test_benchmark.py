@@ -1,15 +1,14 @@
 """Every row of the benchmark at a tiny size: what it compares is equal, what it writes has the promised form."""
-import importlib.util
 import json
 import os
 
 import pytest
 import torch
-from helpers.configs import REPOSITORY
+from benchmarks import ROWS, Case, Contender, Measurement, Options, as_table, growth, measure, plot_growth
+from benchmarks.timing import max_abs_diff, peak_mib
+from helpers.tiny_detector import tool
 from matplotlib.image import imread
 
-from mmdet_setdet.benchmark import ROWS, Case, Contender, Measurement, Options, as_table, growth, measure, plot_growth
-from mmdet_setdet.benchmark.timing import max_abs_diff, peak_mib
 from mmdet_setdet.errors import InputError
 
 TINY = {
@@ -17,15 +16,6 @@ TINY = {
     'encoder.num_layers': 1, 'decoder.num_layers': 2
 }
 KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
-
-
-@pytest.fixture(scope='module')
-def tool():
-    """tools/benchmark.py as a module."""
-    spec = importlib.util.spec_from_file_location('benchmark_tool', REPOSITORY / 'tools/benchmark.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def measured(row, **options):
@@ -36,7 +26,9 @@ def measured(row, **options):
         if m.ours_ms is None:
             assert m.ratio == pytest.approx(m.peer_peak_mib / m.ours_peak_mib)
         else:
-            assert m.ours_ms > 0 and m.peer_ms > 0 and m.ratio == pytest.approx(m.peer_ms / m.ours_ms)
+            assert m.ours_ms > 0
+            assert m.peer_ms > 0
+            assert m.ratio == pytest.approx(m.peer_ms / m.ours_ms)
         assert m.as_dict().keys() >= KEYS
     return {(m.case.split(',')[0], m.peer): m.max_abs_diff for m in results}
 
@@ -74,12 +66,14 @@ def test_deformable_attention_equals_mmcvs():
 
 
 def test_growth_varies_one_quantity_at_a_time(monkeypatch):
-    for name, values in (('SIZES', [(64, 96)]), ('QUERIES', [10]), ('OBJECT_COUNTS', [3])):
+    for name, values in (('SIZES', [(64, 96)]), ('QUERIES', [10]), ('GT_COUNTS', [3])):
         monkeypatch.setattr(growth, name, values)
     cases = list(ROWS['growth'](Options(model=TINY, batch_size=1)))
     assert [case.at for case in cases] == [('area', 64 * 96 / 1e6), ('queries', 10), ('objects', 3)]
     result = measure('growth', cases[0], 1, 'cpu', warmup=0)[0]
-    assert result.ours_ms > 0 and result.ours_peak_mib > 0 and result.as_dict()['at'] == ('area', 64 * 96 / 1e6)
+    assert result.ours_ms > 0
+    assert result.ours_peak_mib > 0
+    assert result.as_dict()['at'] == ('area', 64 * 96 / 1e6)
 
 
 def test_growth_is_drawn(tmp_path):
@@ -121,27 +115,32 @@ def test_contenders_take_turns_and_warm_up_is_not_timed():
     assert ''.join(calls) == 'abc' * 3
     assert [m.max_abs_diff for m in results] == [0.25, None]
     lines = as_table(results).splitlines()
-    assert len(lines) == 3 and 'syncs' not in lines[0] and 'MiB' not in lines[0]
-    assert lines[1].endswith('2.5e-01') and lines[2].endswith('-')
+    assert len(lines) == 3
+    assert 'syncs' not in lines[0]
+    assert 'MiB' not in lines[0]
+    assert lines[1].endswith('2.5e-01')
+    assert lines[2].endswith('-')
 
 
-def test_tool_prints_a_table_and_writes_json(tool, tmp_path, capsys):
+def test_tool_prints_a_table_and_writes_json(tmp_path, capsys):
     file = tmp_path / 'result.json'
-    tool.main(['matching', '--batch-size', '1', '--repeats', '1', '--json', str(file)])
+    tool('benchmark').main(['matching', '--batch-size', '1', '--repeats', '1', '--json', str(file)])
     entries = json.loads(file.read_text())
-    assert entries and all(entry.keys() == KEYS for entry in entries)
-    assert entries[0]['row'] == 'matching' and entries[0]['max_abs_diff'] == 0
+    assert entries
+    assert all(entry.keys() == KEYS for entry in entries)
+    assert entries[0]['row'] == 'matching'
+    assert entries[0]['max_abs_diff'] == 0
     assert 'ratio' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('options, words', [
+@pytest.mark.parametrize(('options', 'words'), [
     (['--size', '480'], '480x640'),
     (['--repeats', '0'], '--repeats'),
     (['--device', 'cuda'], 'GPU'),
     (['--plot', 'growth.png'], 'growth'),
 ])
-def test_wrong_options_are_named(tool, options, words):
+def test_wrong_options_are_named(options, words):
     if '--device' in options and torch.cuda.is_available():
         pytest.skip('there is a GPU')
     with pytest.raises(InputError, match=words):
-        tool.main(['matching', *options])
+        tool('benchmark').main(['matching', *options])

@@ -1,6 +1,7 @@
 """What the set-up program decides, and what a built wheel carries."""
 import email
-import importlib.util
+import itertools
+import os
 import subprocess
 import sys
 import zipfile
@@ -8,11 +9,10 @@ import zipfile
 import pytest
 import torch
 from helpers.configs import REPOSITORY
+from helpers.tiny_detector import tool
 
 ROOT = REPOSITORY
-spec = importlib.util.spec_from_file_location('setup_plan', ROOT / 'tools' / 'setup_plan.py')
-plan = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plan)
+decisions = tool('setup/decisions')
 
 
 @pytest.mark.parametrize(('line', 'progress'), [
@@ -23,19 +23,20 @@ spec.loader.exec_module(plan)
     ('[notice] pip 1/2', None),
 ])
 def test_parse_progress(line, progress):
-    assert plan.parse_progress(line) == progress
+    assert decisions.parse_progress(line) == progress
 
 
 def test_torch_without_gpu_is_a_cpu_build_wherever_one_is_found():
-    first, second, last = (args for _, args in plan.torch_attempts('torch==2.13.0', has_gpu=False))
+    first, second, last = (args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=False))
     assert first == ['torch==2.13.0+cpu']  # what pip is configured to find, no index named
-    assert second[0] == 'torch==2.13.0+cpu' and plan.CPU_INDEX in second
+    assert second[0] == 'torch==2.13.0+cpu'
+    assert decisions.CPU_INDEX in second
     assert last == ['torch==2.13.0']
-    assert 'CUDA' in plan.torch_attempts('torch==2.13.0', has_gpu=False)[-1][0]
+    assert 'CUDA' in decisions.torch_attempts('torch==2.13.0', has_gpu=False)[-1][0]
 
 
 def test_torch_with_gpu_is_never_a_cpu_build_by_choice():
-    attempts = [args for _, args in plan.torch_attempts('torch==2.13.0', has_gpu=True)]
+    attempts = [args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=True)]
     assert attempts == [['torch===2.13.0'], ['torch==2.13.0']]
 
 
@@ -49,7 +50,7 @@ def test_torch_with_gpu_is_never_a_cpu_build_by_choice():
     ('9.0', '13.0', '', 'cpu', 'the GPU will not be used'),
 ])
 def test_choose_ops(gpu, nvcc, torch_cuda, ops, loses):
-    chosen, lost = plan.choose_ops(gpu, nvcc, torch_cuda)
+    chosen, lost = decisions.choose_ops(gpu, nvcc, torch_cuda)
     assert chosen == ops
     assert loses in lost
     assert bool(lost) == bool(loses)
@@ -57,20 +58,21 @@ def test_choose_ops(gpu, nvcc, torch_cuda, ops, loses):
 
 def test_wheel_key_tells_all_that_a_binary_depends_on():
     key = ('2.13.0+cpu', 'cp311', 'cpu', 'linux_x86_64')
-    keys = {plan.wheel_key(*key)}
+    keys = {decisions.wheel_key(*key)}
     for index, other in enumerate(('2.14.0+cpu', 'cp312', 'cu130-sm90', 'linux_aarch64')):
-        keys.add(plan.wheel_key(*key[:index], other, *key[index + 1:]))
+        keys.add(decisions.wheel_key(*key[:index], other, *key[index + 1:]))
     assert len(keys) == 5
 
 
 def test_digest_tells_environments_apart(tmp_path):
-    digests = {plan.environment_digest(stack, folder) for stack in plan.STACKS for folder in (tmp_path, tmp_path / 'x')}
+    cases = itertools.product(decisions.STACKS, (tmp_path, tmp_path / 'x'))
+    digests = {decisions.environment_digest(stack, folder) for stack, folder in cases}
     assert len(digests) == 4
 
 
 def test_requirements_are_exact():
     for path in (ROOT / 'requirements').glob('*.txt'):
-        for line in plan.requirement_lines(path.stem):
+        for line in decisions.requirement_lines(path.stem):
             assert '==' in line, f'{path.name}: {line}'
 
 
@@ -90,9 +92,10 @@ def wheel(tmp_path_factory):
 
 def test_wheel_carries_configs_tools_and_model_index(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ('configs', 'tools'):
-        for path in (ROOT / folder).rglob('*.py'):
-            assert f'mmdet_setdet/.mim/{path.relative_to(ROOT)}' in names
+    for path in [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]:
+        name = path.relative_to(ROOT)
+        is_carried = 'benchmarks' not in name.parts
+        assert (f'mmdet_setdet/.mim/{name}' in names) == is_carried, name
     assert 'mmdet_setdet/.mim/model-index.yml' in names
     assert 'mmdet_setdet/compat.py' in names
     assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/'))]
@@ -105,10 +108,11 @@ def test_wheel_names_both_stacks_and_leaves_torch_alone(wheel):
     needs = metadata.get_all('Requires-Dist')
     for extra, stack in (('fork', 'default'), ('upstream', 'upstream'), ('seg', 'default-seg'),
                          ('seg-upstream', 'upstream-seg')):
-        for pin in plan.requirement_lines(stack):
+        for pin in decisions.requirement_lines(stack):
             assert any(pin in need and f'extra == "{extra}"' in need.replace("'", '"') for need in needs)
     plain = [need for need in needs if 'extra' not in need]
-    assert plain and not [need for need in plain if need.startswith(('torch', 'mm', 'onedl', 'opencv'))]
+    assert plain
+    assert not [need for need in plain if need.startswith(('torch', 'mm', 'onedl', 'opencv'))]
 
 
 def test_config_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
@@ -142,6 +146,17 @@ def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
     lines = done.stdout.splitlines()
     assert any('download the file, then tools/convert_checkpoint.py FILE CONVERTED --from dn-detr' in x for x in lines)
     assert lines[-1] == "mmdet_setdet.models.detectors.dab_detr 7.0 ('mine',)"
+
+
+def test_benchmark_of_a_wheel_says_where_it_works(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    script = tmp_path / 'mmdet_setdet/.mim/tools/benchmark.py'
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    done = subprocess.run([sys.executable, '-W', 'ignore', script, 'matching'], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+    message = 'error: the benchmark is not part of an installed mmdet_setdet: clone the repository'
+    assert done.stderr.splitlines()[-1].startswith(message)
 
 
 def test_unknown_config_name_is_named(tmp_path):

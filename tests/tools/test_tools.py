@@ -10,6 +10,7 @@ from helpers.configs import REPOSITORY
 from helpers.tiny_detector import new_name, tool, write_config, write_dataset
 from mmengine.config import ConfigDict
 
+from mmdet_setdet.engine.command_line import load_config, run
 from mmdet_setdet.engine.evaluation import select_metrics
 from mmdet_setdet.errors import InputError
 
@@ -35,11 +36,12 @@ def test_eval_out_and_pictures(trained, tmp_path, capfd):
     table = [line for line in capfd.readouterr().out.splitlines() if line.startswith(' Average ')]
     assert len(table) == 12
     predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
-    assert len(predictions) == 5 and predictions[0]['pred_instances']['bboxes'].shape[1] == 4
+    assert len(predictions) == 5
+    assert predictions[0]['pred_instances']['bboxes'].shape[1] == 4
     assert sorted(path.name for path in (tmp_path / 'pictures').iterdir()) == [f'{i}.jpg' for i in range(1, 6)]
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(('arguments', 'message'), [
     (['--eval', 'segm'], r'--eval segm: .*tiny.py evaluates with CocoMetric and predicts no masks, which can do: bbox'),
     (['--eval', 'bbox', 'mIoU'], r'--eval mIoU: .*tiny.py evaluates with CocoMetric, which can do: bbox'),
     (['--tta'], r'--tta: .*tiny.py has no tta_model and no tta_pipeline'),
@@ -80,6 +82,27 @@ def test_program_ends_with_one_line(trained):
     assert 'Traceback' not in result.stderr
 
 
+@pytest.mark.parametrize(('argument', 'message'), [
+    ('work_dirs', "error: 'work_dirs' is not of the form NAME=WORK_DIR"),
+    ('run=no/such/folder', 'error: no/such/folder: no vis_data/scalars.json with content below it. Name the work_dir'),
+])
+def test_plotting_tool_ends_with_one_line(argument, message, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        run(tool('analysis_tools/plot_curves').main, [argument, '--out', str(tmp_path / 'curves.png')])
+    assert str(ended.value).startswith(message)
+
+
+def test_a_config_is_loaded_with_its_options(tmp_path):
+    config = write_config(tmp_path, tmp_path / 'data')
+    plain = load_config(config)
+    assert plain.launcher == 'none'
+    assert plain.work_dir == 'work_dirs/tiny'
+    assert plain.model.backbone.depth == 18
+    changed = load_config(config, {'model.backbone.depth': 50}, work_dir=str(tmp_path / 'elsewhere'))
+    assert changed.work_dir == str(tmp_path / 'elsewhere')
+    assert changed.model.backbone.depth == 50
+
+
 @pytest.fixture
 def scripts(tmp_path):
     """Runs a script from another folder, with a Python and an srun that only say what they were called with."""
@@ -106,7 +129,8 @@ def test_dist_scripts(scripts, tmp_path):
         '-m torch.distributed.run --nnodes=1 --node_rank=0 --master_addr=127.0.0.1 --master_port=29500 '
         f'--nproc_per_node=2 {TOOLS}/test.py c.py x.pth --eval bbox --launcher pytorch').split()
     usage = scripts(TOOLS / 'dist_train.sh', 'c.py')
-    assert usage.returncode == 2 and 'dist_train.sh CONFIG GPUS' in usage.stderr
+    assert usage.returncode == 2
+    assert 'dist_train.sh CONFIG GPUS' in usage.stderr
 
 
 def test_scripts_find_the_environment_of_the_repository(scripts, tmp_path):
@@ -130,4 +154,5 @@ def test_slurm_scripts(scripts):
         f'--quotatype=auto --time=5 python -u {TOOLS}/train.py c.py --work-dir=work --amp --launcher slurm').split()
     test = scripts(TOOLS / 'slurm_test.sh', 'part', 'job', 'c.py', 'x.pth', GPUS='2', GPUS_PER_NODE='0',
                    PYTHON='python')
-    assert '--gres' not in test.stdout and test.stdout.endswith('test.py c.py x.pth --launcher slurm\n')
+    assert '--gres' not in test.stdout
+    assert test.stdout.endswith('test.py c.py x.pth --launcher slurm\n')

@@ -8,6 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import draw_predictions, plot_curves, read_scalars
 
 META = dict(classes=('a', 'b'), palette=[(255, 0, 0), (0, 0, 255)])
@@ -28,7 +29,8 @@ def test_sheet_shows_truth_left_and_confident_predictions_right(tmp_path):
                              columns=1, side=256)
     written = cv2.imread(str(tmp_path / 'new' / 'sheet.png'))[..., ::-1]
     np.testing.assert_array_equal(written, sheet)
-    assert sheet.shape[0] > 2 * 256 and sheet.shape[1] >= 2 * 256
+    assert sheet.shape[0] > 2 * 256
+    assert sheet.shape[1] >= 2 * 256
     top, bottom = sheet[28:284], sheet[290:546]
     truth, prediction = top[:, :256].astype(int), top[:, 258:514].astype(int)
     # Images are enlarged four times: right edge of the true box at x = 120, of the predicted one at x = 200.
@@ -45,8 +47,9 @@ def test_sheet_takes_images_of_any_shape_and_without_objects(tmp_path):
         bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), scores=torch.zeros(0))
     images = [np.zeros((40, 80, 3), np.uint8), np.zeros((900, 300, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)]
     sheet = draw_predictions(images, [empty] * 3, META, tmp_path / 'sheet.png', columns=2, side=100)
-    assert (sheet[28:78, :100] == 0).all() and (sheet[79:128, :100] == 255).all()
-    with pytest.raises(ValueError, match='one sample an image'):
+    assert (sheet[28:78, :100] == 0).all()
+    assert (sheet[79:128, :100] == 255).all()
+    with pytest.raises(ValueError, match='one sample per image'):
         draw_predictions(images, [empty], META, tmp_path / 'sheet.png')
 
 
@@ -66,8 +69,10 @@ def test_newest_run_counts_and_epochs_become_iterations(tmp_path):
     newest = write_run(tmp_path, '20260102_000000', records)
     for path in (tmp_path, newest):
         train, val = read_scalars(path)
-        assert train[0].tolist() == [5, 10, 15, 20] and train[1][0] == 0.2
-        assert val[0].tolist() == [10, 20] and val[1].tolist() == [0.1, 0.2]
+        assert train[0].tolist() == [5, 10, 15, 20]
+        assert train[1][0] == 0.2
+        assert val[0].tolist() == [10, 20]
+        assert val[1].tolist() == [0.1, 0.2]
 
 
 def test_iteration_based_validation_keeps_its_step(tmp_path):
@@ -82,15 +87,17 @@ def test_curves_of_several_seeds_are_drawn(tmp_path):
     plot_curves({'one': files[0]}, tmp_path / 'one.png')
     plot_curves({'three': files, 'one': files[0].parent.parent}, tmp_path / 'pictures' / 'all.png')
     one, many = cv2.imread(str(tmp_path / 'one.png')), cv2.imread(str(tmp_path / 'pictures' / 'all.png'))
-    assert one.shape == many.shape and min(one.shape[:2]) > 400
-    assert np.any(one != many) and one.std() > 5
+    assert one.shape == many.shape
+    assert min(one.shape[:2]) > 400
+    assert np.any(one != many)
+    assert one.std() > 5
     plot_curves({'no validation': files[0]}, tmp_path / 'half.png', val_key='none')
     assert cv2.imread(str(tmp_path / 'half.png')).shape[1] < 0.6 * one.shape[1]
 
 
 def test_curves_need_scalars(tmp_path):
-    with pytest.raises(FileNotFoundError, match='scalars.json'):
+    with pytest.raises(InputError, match='scalars.json'):
         plot_curves({'none': tmp_path}, tmp_path / 'curves.png')
     (tmp_path / 'wrong.json').write_text('{"step": 1}\nno json')
-    with pytest.raises(ValueError, match='line 2'):
+    with pytest.raises(InputError, match='line 2'):
         read_scalars(tmp_path / 'wrong.json')

@@ -13,12 +13,18 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 
-from mmdet_setdet.datasets.lookup import labelled_images
-from mmdet_setdet.engine.assignments import PointPredictions, allowed_assigners, load_model, predict
+from mmdet_setdet.engine.models import build_model
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.assignment import exact_transport
-from mmdet_setdet.visualization import Assigned, draw_assignments
-from mmdet_setdet.visualization.assignment import colour_of
+from mmdet_setdet.visualization.assignments import (
+    AssignerResult,
+    PointPredictions,
+    allowed_assigners,
+    draw_assignments,
+    labelled_images,
+    predict,
+)
+from mmdet_setdet.visualization.assignments.drawing import colour_of
 
 GIOU = dict(type='GIoULoss', loss_weight=2.)
 GN = dict(type='GN', num_groups=4)
@@ -69,8 +75,8 @@ def test_what_is_shown_is_what_training_assigns(kind, monkeypatch):
     monkeypatch.undo()
     with torch.no_grad():
         shown = PointPredictions(head.eval(), feats).compare([HEADS[kind][0]], OBJECTS)[0]
-    np.testing.assert_array_equal(shown.owners, seen[0].numpy() - 1)
-    assert (shown.owners >= 0).sum() >= 3
+    np.testing.assert_array_equal(shown.gt_index, seen[0].numpy() - 1)
+    assert (shown.gt_index >= 0).sum() >= 3
 
 
 def test_all_assigners_on_one_scale_of_costs():
@@ -78,13 +84,13 @@ def test_all_assigners_on_one_scale_of_costs():
     with torch.no_grad():
         predictions = PointPredictions(head.eval(), feats, anchor_scale=3)
         found = predictions.compare(predictions.assigners, OBJECTS)
-        pairs, background = predictions._all_costs(OBJECTS)
+        pairs, background = predictions.ota_costs(OBJECTS)
     assert [each.name for each in found] == ['OTA', 'SimOTA', 'ATSS', 'Hungarian']
     for each in found:
-        own = each.owners >= 0
-        np.testing.assert_array_equal(each.costs[own], pairs.numpy()[each.owners[own], own.nonzero()[0]])
+        own = each.gt_index >= 0
+        np.testing.assert_array_equal(each.costs[own], pairs.numpy()[each.gt_index[own], own.nonzero()[0]])
         assert not each.costs[~own].any()
-    hungarian = found[-1].owners
+    hungarian = found[-1].gt_index
     assert np.bincount(hungarian[hungarian >= 0]).tolist() == [1, 1, 1]
     # Matching is the transport problem with one unit for each object.
     inside = head.assigner.center_prior(predictions.priors, OBJECTS.bboxes[None])[0]
@@ -107,7 +113,7 @@ def test_each_panel_shows_its_own_dots(tmp_path):
     few, many = np.full(64, -1), np.full(64, -1)
     few[[0, 63]] = 0, 1
     many[:20], many[63] = 0, 1
-    assigned = [Assigned('few', few, np.ones(64)), Assigned('many', many, np.ones(64))]
+    assigned = [AssignerResult('few', few, np.ones(64)), AssignerResult('many', many, np.ones(64))]
     draw_assignments(image, boxes, points, assigned, tmp_path / 'new' / 'a.png', strides=np.full(64, 8.), title='t')
     picture = cv2.imread(str(tmp_path / 'new' / 'a.png'))
     first, second = panel_colours(picture, 2, 0), panel_colours(picture, 2, 1)
@@ -138,26 +144,30 @@ def config(tmp_path_factory):
 
 def test_the_tool_draws_and_tells(config, tmp_path, capsys):
     checkpoint = tmp_path / 'weights.pth'
-    torch.save(dict(state_dict=load_model(Config.fromfile(config).model).state_dict()), checkpoint)
-    pictures = tool('visualize_assignment').main(
+    torch.save(dict(state_dict=build_model(Config.fromfile(config).model).state_dict()), checkpoint)
+    pictures = tool('analysis_tools/visualize_assignment').main(
         [config, str(checkpoint), '--image', '3.jpg', '0', '--out-dir', str(tmp_path)])
     assert [picture.name for picture in pictures] == ['3_assignment.png', '1_assignment.png']
     three, one = (cv2.imread(str(picture)) for picture in pictures)
-    assert three.shape[1] > 4 * 450 and three.shape[0] > one.shape[0], 'four panels; a row more for three objects'
+    assert three.shape[1] > 4 * 450, 'four panels'
+    assert three.shape[0] > one.shape[0], 'a row more for three objects'
     text = capsys.readouterr().out
-    assert '3.jpg: 3 objects' in text and '1.jpg: 1 objects' not in text and '1.jpg: 1 object\n' in text
+    assert '3.jpg: 3 objects' in text
+    assert '1.jpg: 1 objects' not in text
+    assert '1.jpg: 1 object\n' in text
     lines = [line.split() for line in text.split('1.jpg: ')[0].splitlines() if 'Hungarian' in line]
     assert [line[1] for line in lines] == ['1', '1', '1'], 'Hungarian matching: one for each object'
     assert all(len(line) == 4 and line[3].endswith(':1') for line in lines)
 
 
 def test_the_first_images_with_objects_and_chosen_assigners(config, tmp_path):
-    pictures = tool('visualize_assignment').main([config, '--assigner', 'atss', '--out-dir', str(tmp_path)])
+    arguments = [config, '--assigner', 'atss', '--out-dir', str(tmp_path)]
+    pictures = tool('analysis_tools/visualize_assignment').main(arguments)
     assert [picture.name[0] for picture in pictures] == ['1', '2', '3', '4']
     assert cv2.imread(str(pictures[0])).shape[1] < 2 * 450
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(('arguments', 'message'), [
     (['--image', 'no.jpg'], '--image no.jpg: not in the data set of 5 images; .* such as 1.jpg, or .* from 0 to 4'),
     (['--image', '5'], '--image 5: not in the data set'),
     (['--image', '5.jpg'], '--image 5.jpg: .*images/5.jpg has no object'),
@@ -167,7 +177,7 @@ def test_the_first_images_with_objects_and_chosen_assigners(config, tmp_path):
 ])
 def test_what_cannot_be_drawn_is_one_sentence(config, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
-        tool('visualize_assignment').main([config, '--out-dir', str(tmp_path), *arguments])
+        tool('analysis_tools/visualize_assignment').main([config, '--out-dir', str(tmp_path), *arguments])
 
 
 def test_heads_that_are_not_known(config):
@@ -186,8 +196,9 @@ def test_boxes_follow_the_image_and_crowds_are_left_out(config):
     pipeline = [load, dict(resize, scale=(128, 128)), annotations, pack]
     image, = labelled_images(dataset, pipeline, ['4.jpg'])
     raw = dataset.get_data_info(3)['instances']
-    assert len(raw) == 2 and len(image.objects) == 1
-    assert image.objects.bboxes[0].tolist() == [2 * value for value in raw[0]['bbox']]
+    assert len(raw) == 2
+    assert len(image.gts) == 1
+    assert image.gts.bboxes[0].tolist() == [2 * value for value in raw[0]['bbox']]
     assert image.pixels.shape == (128, 128, 3)
 
 
@@ -197,7 +208,7 @@ def test_queries_of_a_detr(whose):
     if whose == "mmdet's":
         cfg.model = get_config('mmdet::detr/detr_r50_8xb2-150e_coco.py').model
         cfg.merge_from_dict({**SMALL, 'model.bbox_head.num_classes': 6})
-    model = load_model(cfg.model)
+    model = build_model(cfg.model).eval()
     assert type(model).__module__.startswith('mmdet.') == (whose == "mmdet's")
     assert allowed_assigners(model) == ('hungarian', 'ota')
     with pytest.raises(InputError, match='--assigner atss: DETRHead predicts from queries'):
@@ -205,9 +216,10 @@ def test_queries_of_a_detr(whose):
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, num_images=3))
     image = next(labelled_images(dataset, cfg.test_dataloader.dataset.pipeline))
     predictions = predict(model, image.packed)
-    matched, transported = predictions.compare(('hungarian', 'ota'), image.objects)
-    assert np.bincount(matched.owners[matched.owners >= 0]).tolist() == [1] * len(image.objects)
-    assert (transported.owners >= 0).any() and predictions.strides is None
+    matched, transported = predictions.compare(('hungarian', 'ota'), image.gts)
+    assert np.bincount(matched.gt_index[matched.gt_index >= 0]).tolist() == [1] * len(image.gts)
+    assert (transported.gt_index >= 0).any()
+    assert predictions.strides is None
     # The matching is the model's own, and no other one to one is cheaper.
-    costs = predictions.costs(image.objects).numpy()
+    costs = predictions.costs(image.gts).numpy()
     assert matched.costs.sum() == pytest.approx(costs[linear_sum_assignment(costs)].sum(), abs=1e-5)

@@ -1,13 +1,14 @@
 """OTAAssigner: against the authors' code, against its own definition, in mmdet's heads, and at its limits."""
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks import ROWS, Options, measure, transport
+from benchmarks.ota_scenes import scene
 from golden import ota_cases
 from helpers.batches import ragged_batch
-from helpers.configs import CONFIGS, REPOSITORY
+from helpers.configs import CONFIGS
+from helpers.tiny_detector import tool
 from mmdet.models.task_modules.assigners import SimOTAAssigner
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
@@ -15,8 +16,6 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 
-from mmdet_setdet.benchmark import ROWS, Options, measure, transport
-from mmdet_setdet.benchmark.ota_scenes import scene
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.assignment import OTAAssigner, exact_transport
 from mmdet_setdet.models.assignment.transport_problem import group_candidates, pad_candidates
@@ -492,7 +491,7 @@ def test_mmdets_detector_trains_a_step_with_it(name):
 
 @pytest.mark.parametrize('row', ['transport', 'transport-growth'])
 def test_benchmark_compares_the_same_labels(row, monkeypatch):
-    monkeypatch.setattr(transport, 'OBJECT_COUNTS', (1, 5))
+    monkeypatch.setattr(transport, 'GT_COUNTS', (1, 5))
     options = Options(repeats=1, size=(64, 96))
     found = [m for case in ROWS[row](options) for m in measure(row, case, 1, 'cpu', warmup=0)]
     assert found and all(m.ours_ms > 0 and not m.max_abs_diff for m in found)
@@ -500,12 +499,9 @@ def test_benchmark_compares_the_same_labels(row, monkeypatch):
 
 
 def test_quality_tool_finds_the_exact_plan_at_small_eps(capsys):
-    spec = importlib.util.spec_from_file_location('transport_quality', REPOSITORY / 'tools/transport_quality.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     options = dict(images=[1], objects=[2], size=[96, 128], eps=[0.1, 0.01], iterations=[5, 3000])
     argv = [word for name, values in options.items() for word in (f'--{name}', *map(str, values))]
-    rows = {tuple(row[:2]): row[2:] for row in tool.main(argv)}
+    rows = {tuple(row[:2]): row[2:] for row in tool('analysis_tools/transport_quality').main(argv)}
     assert len(rows) == 4 and len(capsys.readouterr().out.splitlines()) == 6
     gap, error, labels, stray, _ = rows[0.01, 3000]
     assert abs(gap) < 1 and error < 0.01 and labels <= 1 and stray <= 0.5

@@ -2,13 +2,13 @@
 import numpy as np
 import pytest
 import torch
+from benchmarks import ROWS, Options, measure
 from golden import crossformer_cases as cases
 from helpers.configs import CONFIGS
 from helpers.crossformer import SMALL, small, sum_of_squares
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmdet_setdet.benchmark import ROWS, Options, measure
 from mmdet_setdet.checkpoints.convert import convert
 from mmdet_setdet.checkpoints.families import candidates, guess
 from mmdet_setdet.errors import InputError

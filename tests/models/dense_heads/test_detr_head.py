@@ -1,7 +1,8 @@
 """DETR's head: what it logs, and what its losses are divided by."""
 import pytest
 import torch
-from helpers.batches import ragged_batch, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
@@ -18,7 +19,7 @@ def dn_model(**changes):
         'one_to_many': dict(num_queries=30),
         **changes,
     }
-    return wake(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes)))
+    return perturb_weights(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes)))
 
 
 def test_every_term_of_every_layer_is_logged_if_asked_for():
@@ -75,7 +76,7 @@ def test_one_process_does_not_care_whether_averages_are_shared(config):
     inputs, samples = ragged_batch()
     for shared in (True, False):
         torch.manual_seed(0)
-        model = wake(MODELS.build(small_model_cfg(config, **{'bbox_head.sync_cls_avg_factor': shared})))
+        model = perturb_weights(MODELS.build(small_model_cfg(config, **{'bbox_head.sync_cls_avg_factor': shared})))
         with torch.no_grad():
             losses.append(model.eval().loss(inputs, samples)['loss_cls'])
     torch.testing.assert_close(*losses)

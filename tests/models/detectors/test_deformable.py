@@ -1,7 +1,8 @@
 """Feature levels, attention over them, and DN-Deformable-DETR's queries and heads."""
 import pytest
 import torch
-from helpers.batches import ragged_batch, random_samples, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
@@ -13,7 +14,7 @@ BOTH, ENCODER = 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50
 def small_model(name, awake=True, **changes):
     model = MODELS.build(small_model_cfg(name, **changes))
     model.init_weights()
-    return wake(model) if awake else model
+    return perturb_weights(model) if awake else model
 
 
 def test_levels_know_what_is_padding():

@@ -4,7 +4,8 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers.batches import ragged_batch, random_samples, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from mmdet.registry import MODELS
@@ -18,7 +19,7 @@ LOSSES = {'loss_cls', 'loss_bbox', 'loss_iou', 'loss_aux'}
 def small_model(name, awake=True, **changes):
     model = MODELS.build(small_model_cfg(name, **changes))
     model.init_weights()
-    return wake(model) if awake else model
+    return perturb_weights(model) if awake else model
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -128,7 +129,7 @@ def test_random_centres_are_spread_and_fixed():
     torch.testing.assert_close(centres.mean(0), torch.full((2, ), 0.5), atol=0.1, rtol=0)
     assert centres.min() < 0.1 and centres.max() > 0.9
     inputs, samples = ragged_batch()
-    sum(wake(model).loss(inputs, samples).values()).backward()
+    sum(perturb_weights(model).loss(inputs, samples).values()).backward()
     gradient = model.query_embedding.weight.grad
     assert not gradient[:, :2].any() and gradient[:, 2:].all(1).any()
 

@@ -1,7 +1,8 @@
 """Denoising: the noise against the paper's formulas, who sees whom, and images without objects."""
 import pytest
 import torch
-from helpers.batches import ragged_batch, random_samples, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
@@ -19,7 +20,7 @@ def ground_truths(counts, num_classes=80):
 
 
 def dn_model(name='dn_detr_r50_50e.py', **changes):
-    return wake(MODELS.build(small_model_cfg(name, **changes)))
+    return perturb_weights(MODELS.build(small_model_cfg(name, **changes)))
 
 
 @pytest.mark.parametrize('scale', [0.4, 1.])

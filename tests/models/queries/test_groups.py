@@ -1,7 +1,8 @@
 """Query groups: the joint mask, groups on every family, and a group of a user's own."""
 import pytest
 import torch
-from helpers.batches import ragged_batch, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
@@ -32,7 +33,7 @@ def test_the_joint_mask():
 
 @pytest.mark.parametrize('name', FAMILIES)
 def test_one_to_many_is_an_option_of_every_family(name):
-    model = wake(MODELS.build(small_model_cfg(name, one_to_many=dict(num_queries=15)))).train()
+    model = perturb_weights(MODELS.build(small_model_cfg(name, one_to_many=dict(num_queries=15)))).train()
     inputs, samples = ragged_batch()
     losses = model.loss(inputs, samples)
     assert losses['loss_one_to_many'] > 0
@@ -82,7 +83,7 @@ class CentreBoxes(QueryGroup):
 @pytest.mark.parametrize('name', FAMILIES)
 def test_a_group_of_ones_own_trains_by_a_config(name):
     changes = dict(query_groups=dict(mine=dict(type='CentreBoxes', weight=0.5)))
-    model = wake(MODELS.build(small_model_cfg(name, **changes))).train()
+    model = perturb_weights(MODELS.build(small_model_cfg(name, **changes))).train()
     assert 'mine.box' in dict(model.named_parameters())
     assert model.query_groups[-1] is model.mine
     losses = model.loss(*ragged_batch())
@@ -96,6 +97,6 @@ def test_the_weight_of_a_group_weighs_its_loss():
     for weight in (0.5, 2.):
         torch.manual_seed(0)
         changes = dict(query_groups=dict(mine=dict(type='CentreBoxes', weight=weight)), denoising=None)
-        model = wake(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes))).train()
+        model = perturb_weights(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes))).train()
         losses.append(model.loss(*ragged_batch())['loss_centre'])
     torch.testing.assert_close(losses[1], 4 * losses[0])

@@ -1,7 +1,8 @@
 """The group of queries that DN-DETR trains beside the matching queries, several for each ground truth."""
 import pytest
 import torch
-from helpers.batches import ragged_batch, wake
+from benchmarks.models import perturb_weights
+from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
@@ -11,7 +12,8 @@ GROUP = dict(num_queries=30)
 
 
 def model(one_to_many=GROUP, **changes):
-    return wake(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', one_to_many=one_to_many, **changes))).train()
+    cfg = small_model_cfg('dn_detr_r50_50e.py', one_to_many=one_to_many, **changes)
+    return perturb_weights(MODELS.build(cfg)).train()
 
 
 @pytest.mark.parametrize('denoising', [{}, dict(denoising=None)], ids=['denoising', 'alone'])

@@ -1,0 +1,1 @@
+"""Implementations by others, given our weights; each is left out where its code is not available."""
