@@ -7,7 +7,7 @@ from .version import __version__
 
 check_stack()  # before anything of the stack is imported, for its errors say less
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402, F401
+from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402, F401
 from .config_names import register_with_mmengine  # noqa: E402
 
 register_with_mmengine()

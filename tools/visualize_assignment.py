@@ -11,7 +11,7 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 import mmdet_setdet  # noqa: F401
-from mmdet_setdet.datasets.checks import check_classes, checked_annotations
+from mmdet_setdet.checks import check_classes, checked_data_sets
 from mmdet_setdet.datasets.lookup import LabelledImage, labelled_images
 from mmdet_setdet.engine.assignments import TITLES, allowed_assigners, load_model, predict
 from mmdet_setdet.engine.command_line import load_config, run
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
                              + ('; choose another --split' if loader[:4] != 'test' else ''))
     model = load_model(cfg.model, args.checkpoint)
     names = allowed_assigners(model, args.assigner)
-    with checked_annotations():
+    with checked_data_sets():
         dataset = DATASETS.build(cfg[f'{args.split}_dataloader'].dataset)
     check_classes(cfg.model, dataset, args.config)
     weights = Path(args.checkpoint).name if args.checkpoint else 'fresh weights, nothing learnt'

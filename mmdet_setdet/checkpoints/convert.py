@@ -9,12 +9,12 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from ..checks.checkpoints import Differences, without_counters
 from ..config_names import config_folder
 from ..errors import InputError
 from ..registry import MODELS
 from .coco_ids import CLASSIFIER, NUM_IDS, all_ids_meta, keep_used_ids
 from .families import FAMILIES, candidates, guess
-from .fit import Differences, without_counters
 from .key_maps import NO_WEIGHTS, our_name
 from .safetensors import read_safetensors
 

@@ -7,8 +7,8 @@ import torch
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.structures import InstanceData
 
+from ..checks import base_datasets, check_dataset
 from ..errors import InputError
-from .checks import check_dataset, leaves
 
 
 class LabelledImage(NamedTuple):
@@ -51,10 +51,10 @@ def labelled_images(dataset: BaseDataset, pipeline: list, names: Sequence[str] =
     Raises:
         InputError: There is no such image or it has no objects.
     """
-    for leaf in leaves(dataset):
+    for leaf in base_datasets(dataset):
         leaf.pipeline = Compose(pipeline)
     check_dataset(dataset)
-    places = [(leaf, index) for leaf in leaves(dataset) for index in range(len(leaf))]
+    places = [(leaf, index) for leaf in base_datasets(dataset) for index in range(len(leaf))]
     if names:
         for name in names:
             yield _load(*_find(places, name), name)

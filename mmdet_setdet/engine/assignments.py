@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from ..checkpoints.fit import check_fit
+from ..checks import check_fit
 from ..errors import InputError
 from ..models.assignment import OTAAssigner
 from ..models.assignment.ota import FORBIDDEN

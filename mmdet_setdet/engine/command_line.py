@@ -10,9 +10,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+from ..checks import merge_options
 from ..compat import check_mmseg
 from ..errors import InputError
-from .options import merge_options
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

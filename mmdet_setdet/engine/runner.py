@@ -9,8 +9,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
-from ..checkpoints.fit import check_fit, dataset_meta
-from ..datasets.checks import check_class_folders, check_classes, check_dataset, checked_annotations, image_folders
+from ..checks import (
+    check_class_folders,
+    check_classes,
+    check_dataset,
+    check_fit,
+    checked_data_sets,
+    image_folders,
+)
+from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from .cpu_processes import init_cpu_group, share_cores
 from .resume import find_checkpoint
@@ -52,7 +59,7 @@ class CheckingRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
-        with checked_annotations():
+        with checked_data_sets():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
         if not len(loader):

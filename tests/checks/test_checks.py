@@ -10,7 +10,7 @@ import torch
 from helpers.tiny_detector import coco_dict, new_name, tool, write_annotations, write_config, write_dataset
 from mmengine.logging import MMLogger
 
-from mmdet_setdet.datasets.checks import check_annotations, check_whole
+from mmdet_setdet.checks import check_annotations, check_whole
 from mmdet_setdet.errors import InputError
 
 
@@ -219,7 +219,7 @@ def test_option_that_nothing_reads(tmp_path, option, message):
 def test_new_options_that_something_reads(tmp_path):
     from mmengine.config import Config
 
-    from mmdet_setdet.engine.options import merge_options
+    from mmdet_setdet.checks import merge_options
     cfg = Config.fromfile(write_config(tmp_path, tmp_path))
     cfg.pop('randomness')
     merge_options(cfg, {

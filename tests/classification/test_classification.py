@@ -19,8 +19,8 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch.nn.functional import one_hot
 
+from mmdet_setdet.checks import check_dataset
 from mmdet_setdet.datasets import write_shape_folders
-from mmdet_setdet.datasets.checks import check_dataset
 from mmdet_setdet.datasets.shape_scenes import CLASSES
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones.crossformer import ARCHS
