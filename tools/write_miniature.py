@@ -2,7 +2,7 @@
 """Write a miniature of a data set, of generated images: to try a config before the real data is there."""
 import argparse
 
-from mmdet_setdet.datasets import write_shape_folders
+from mmdet_setdet.classification import write_shape_folders
 from mmdet_setdet.engine.command_line import run
 
 

@@ -2,7 +2,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from ..datasets.image_folder import ImageFolder
+from ..classification import ImageFolder
 from ..errors import InputError
 from .annotations import first_names
 from .data_sets import base_datasets

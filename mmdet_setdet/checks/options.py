@@ -26,6 +26,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
+from ..registry import SCOPE
 
 TOP_LEVEL_KEYS = (
     'runner_type', 'sync_bn', 'find_unused_parameters', 'tta_model', 'tta_pipeline', 'compile',
@@ -70,7 +71,9 @@ def _with_new_types(cfg: Config, options: dict) -> Config:
 
 
 def _registries(scope: str) -> list[Registry]:
-    module = importlib.import_module(f'{scope}.registry')
+    # The registries of this package leave all names to mmdet's but `mmdet_setdet.X`.
+    package = 'mmdet' if scope == SCOPE else scope
+    module = importlib.import_module(f'{package}.registry')
     return [value for value in vars(module).values() if isinstance(value, Registry)]
 
 

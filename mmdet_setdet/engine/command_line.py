@@ -50,7 +50,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config names, by default :class:`~mmdet_setdet.engine.runner.CheckingRunner`."""
-    cfg.setdefault('runner_type', 'CheckingRunner')
+    cfg.setdefault('runner_type', 'mmdet_setdet.CheckingRunner')
     return RUNNERS.build(cfg)
 
 

@@ -5,7 +5,6 @@ import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
-from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -19,6 +18,7 @@ from ..checks import (
 )
 from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
+from ..registry import RUNNERS
 from .cpu_processes import init_cpu_group, share_cores
 from .resume import find_checkpoint
 
@@ -69,7 +69,7 @@ class CheckingRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
-            loop = {**loop, 'type': 'ResumableEpochLoop'}
+            loop = {**loop, 'type': 'mmdet_setdet.ResumableEpochLoop'}
             loop.pop('by_epoch', None)
         return self._check_loop(super().build_train_loop(loop))
 

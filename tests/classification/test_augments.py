@@ -6,7 +6,7 @@ from mmdet.registry import MODELS, TRANSFORMS
 from PIL import Image
 from torch.nn.functional import one_hot
 
-from mmdet_setdet.datasets.rand_augment import OPERATIONS
+from mmdet_setdet.classification.rand_augment import OPERATIONS
 from mmdet_setdet.errors import InputError
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 from torch.nn.functional import one_hot
 
 from mmdet_setdet.checks import check_dataset
-from mmdet_setdet.datasets import write_shape_folders
-from mmdet_setdet.datasets.shape_scenes import CLASSES
+from mmdet_setdet.classification import write_shape_folders
+from mmdet_setdet.datasets.generators import CLASSES
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones.crossformer import ARCHS
 
