@@ -3,21 +3,32 @@
 The places of the shapes (``layout``) and their looks (``render``) come from two random streams, so that annotations do
 not require painting, and a change of the painting moves no box.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from ...errors import InputError
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
-PALETTE = ((220, 20, 60), (0, 130, 200), (60, 160, 60), (245, 160, 20), (145, 30, 180), (0, 150, 150))
+PALETTE = (
+    (220, 20, 60),
+    (0, 130, 200),
+    (60, 160, 60),
+    (245, 160, 20),
+    (145, 30, 180),
+    (0, 150, 150),
+)
 
 PLACEMENT_TRIES = 10
 # Least distance in RGB, 0 to 441, between the main colour of a shape and the mean colour of what it is painted over.
 MIN_CONTRAST = 90.0
 SUBPIXEL_BITS = 4  # corners are drawn to a sixteenth of a pixel
+
+Size = tuple[int, int]  # height and width
 
 
 def _regular(corners: int, *radii: float) -> np.ndarray:
@@ -29,7 +40,11 @@ def _regular(corners: int, *radii: float) -> np.ndarray:
 
 def _cross(arm: float = 0.36) -> np.ndarray:
     """Return the twelve corners of an upright cross inside the unit circle, (12, 2)."""
-    upper = np.array([[-arm, -1], [arm, -1], [arm, -arm]])
+    upper = np.array([
+        [-arm, -1],
+        [arm, -1],
+        [arm, -arm],
+    ])
     quarter_turn = np.array([[0, 1], [-1, 0]])
     corners = [upper @ np.linalg.matrix_power(quarter_turn, k) for k in range(4)]
     return np.concatenate(corners) / np.hypot(1, arm)
@@ -64,13 +79,16 @@ class PlacedShape(NamedTuple):
     def window(self) -> tuple[slice, slice]:
         """Rows and columns of the mask in the image."""
         height, width = self.mask.shape
-        return slice(self.y, self.y + height), slice(self.x, self.x + width)
+        rows = slice(self.y, self.y + height)
+        columns = slice(self.x, self.x + width)
+        return rows, columns
 
     @property
     def bbox(self) -> list[float]:
         """``[x1, y1, x2, y2]`` in pixels; x2 and y2 are one past the last pixel."""
-        height, width = self.mask.shape
-        return [float(self.x), float(self.y), float(self.x + width), float(self.y + height)]
+        rows, columns = self.window
+        corners = columns.start, rows.start, columns.stop, rows.stop
+        return [float(value) for value in corners]
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,7 @@ class ShapeScenes:
             return self.image_size, self.image_size
         return self.image_size
 
-    def _begin(self, index: int) -> tuple[np.random.Generator, int, int, int]:
+    def _begin(self, index: int) -> tuple[Generator, int, int, int]:
         """Draw what comes before the shapes: (random numbers for the shapes, width, height, number of shapes)."""
         rng = np.random.default_rng([self.seed, index, 0])
         low, high = self._size_range
@@ -163,7 +181,7 @@ class ShapeScenes:
                     break
         return placed[::-1]
 
-    def _place(self, rng: np.random.Generator, label: int, width: int, height: int) -> PlacedShape:
+    def _place(self, rng: Generator, label: int, width: int, height: int) -> PlacedShape:
         """Draw the size, aspect ratio, rotation and place of a shape."""
         size, stretch, turn, right, down = rng.random(5)
         smallest, largest = self.object_size
@@ -178,7 +196,7 @@ class ShapeScenes:
         y = margin + (height - 2 * margin) * down
         outlines = OUTLINES[self.classes[label]]
         corners = [(outline * axes) @ rotation + np.array([x, y]) for outline in outlines]
-        return _rasterize(label, corners, width, height)
+        return _rasterize(label, corners, (height, width))
 
     def render(self, index: int) -> np.ndarray:
         """Paint an image: uint8, (height, width, 3), BGR."""
@@ -186,8 +204,9 @@ class ShapeScenes:
         rng = np.random.default_rng([self.seed, index, 1])
         colour = rng.uniform(20, 235, 3)
         second_colour = colour + rng.uniform(-70, 70, 3)
-        image = _blend(colour, second_colour, _texture(rng, height, width))
-        image += 40 * (_smooth_noise(rng, height, width, 3, cells=(5, 17)) - 0.5)
+        image = _blend(colour, second_colour, _texture(rng, (height, width)))
+        noise = _smooth_noise(rng, (height, width), channels=3, cells=(5, 17))
+        image += 40 * (noise - 0.5)
         num_lines = rng.integers(0, 4)  # lines that belong to no shape
         for _ in range(num_lines):
             start, end = rng.integers(0, (width, height), (2, 2)).tolist()
@@ -196,17 +215,20 @@ class ShapeScenes:
             cv2.line(image, start, end, line_colour.tolist(), thickness, cv2.LINE_AA)
         for shape in self.layout(index):
             _paint(rng, image[shape.window], shape.mask)
-        light = _smooth_noise(rng, height, width, 1, cells=(2,))
+        light = _smooth_noise(rng, (height, width), channels=1, cells=(2, ))
         image *= 0.7 + 0.5 * light[..., None]
         image += rng.uniform(2, 8) * rng.standard_normal(image.shape, dtype=np.float32)
         return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _rasterize(label: int, corners: list[np.ndarray], width: int, height: int) -> PlacedShape:
+def _rasterize(label: int, corners: list[np.ndarray], size: Size) -> PlacedShape:
     """Fill outlines, each (corners, 2) in pixels with the outermost first, inside an image."""
+    height, width = size
     outermost = corners[0]
-    first = np.maximum(np.floor(outermost.min(0)).astype(int) - 1, 0)
-    last = np.minimum(np.ceil(outermost.max(0)).astype(int) + 2, (width, height))
+    first = np.floor(outermost.min(0)).astype(int) - 1
+    first = np.maximum(first, 0)
+    last = np.ceil(outermost.max(0)).astype(int) + 2
+    last = np.minimum(last, (width, height))
     canvas_width, canvas_height = last - first
     canvas = np.zeros((canvas_height, canvas_width), np.uint8)
     scaled = [(outline - first) * 2**SUBPIXEL_BITS for outline in corners]
@@ -214,7 +236,8 @@ def _rasterize(label: int, corners: list[np.ndarray], width: int, height: int) -
     cv2.fillPoly(canvas, polygons, 1, shift=SUBPIXEL_BITS)
     x, y, w, h = cv2.boundingRect(canvas)
     mask = canvas[y:y + h, x:x + w] > 0
-    return PlacedShape(label, int(first[0]) + x, int(first[1]) + y, mask)
+    left, top = first.tolist()
+    return PlacedShape(label, left + x, top + y, mask)
 
 
 def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -223,21 +246,22 @@ def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndar
     return first + weight[..., None] * (second - first)
 
 
-def _smooth_noise(rng: np.random.Generator, height: int, width: int, channels: int, cells: tuple[int, ...]):
+def _smooth_noise(rng: Generator, size: Size, channels: int, cells: Sequence[int]) -> np.ndarray:
     """Average noise of several scales, given by their grid cells per side: float32 (h, w[, channels]), in [0, 1]."""
     total = 0
     for count in cells:
         grid = rng.random((count + 1, count + 1, channels), dtype=np.float32)
-        total = total + cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
+        total = total + cv2.resize(grid, size[::-1], interpolation=cv2.INTER_LINEAR)
     return total / len(cells)
 
 
-def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def _texture(rng: Generator, size: Size) -> np.ndarray:
     """Draw a grey pattern of one of five kinds: float32 (h, w), in about [0, 1]."""
     kind = rng.integers(5)
     angle = rng.uniform(0, np.pi)
     if kind == 0:
-        return _smooth_noise(rng, height, width, 1, cells=(3, 7, 15))
+        return _smooth_noise(rng, size, channels=1, cells=(3, 7, 15))
+    height, width = size
     x = np.arange(width, dtype=np.float32)
     y = np.arange(height, dtype=np.float32)[:, None]
     cos, sin = np.float32([np.cos(angle), np.sin(angle)])
@@ -248,15 +272,15 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     frequency = np.float32(2 * np.pi / max(5.0, wavelength))
     if kind == 2:  # checkerboard
         across = y * cos - x * sin
-        is_bright = np.sin(along * frequency) * np.sin(across * frequency) > 0
-        return is_bright.astype(np.float32)
+        wave = np.sin(along * frequency) * np.sin(across * frequency)
+        return (wave > 0).astype(np.float32)
     if kind == 3:  # wood grain: stripes bent by noise
-        bend = _smooth_noise(rng, height, width, 1, cells=(4, ))
+        bend = _smooth_noise(rng, size, channels=1, cells=(4, ))
         along = along + bend * (6 / frequency)
     return 0.5 + 0.5 * np.sin(along * frequency)
 
 
-def _paint(rng: np.random.Generator, window: np.ndarray, mask: np.ndarray) -> None:
+def _paint(rng: Generator, window: np.ndarray, mask: np.ndarray) -> None:
     """Paint one shape into ``window`` (float32, h x w x 3) in a colour that contrasts with what was there."""
     behind = np.array(cv2.mean(window)[:3])
     candidates = rng.uniform(0, 255, (8, 3))
@@ -265,7 +289,7 @@ def _paint(rng: np.random.Generator, window: np.ndarray, mask: np.ndarray) -> No
     choice = is_enough.argmax() if is_enough.any() else contrast.argmax()
     colour = candidates[choice]
     second_colour = colour + rng.uniform(-60, 60, 3)
-    fill = _blend(colour, second_colour, _texture(rng, *mask.shape))
+    fill = _blend(colour, second_colour, _texture(rng, mask.shape))
     solid = mask.astype(np.float32)
     if rng.random() < 0.5:
         thickness = 3 if min(mask.shape) > 24 else 2
