@@ -48,7 +48,8 @@ def detr(tmp_path_factory):
 def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, capsys):
     path = save(tmp_path / 'theirs.pth', author_names.light_weights(NAMES[source]))
     converted = run(path, tmp_path / 'ours.pth')
-    state, rows = converted['state_dict'], [float(i) for i in COCO_IDS]
+    state = converted['state_dict']
+    rows = [float(i) for i in COCO_IDS]
     classifiers = [name for name in state if re.search(r'fc_cls\.|cls_branches\.', name)]
     assert len(classifiers) == (12 if source == 'dn-deformable-detr' else 2)  # one for each decoder layer
     for name in classifiers:
@@ -57,7 +58,8 @@ def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, ca
         assert state['denoising.label_enc.weight'][:, 7].tolist() == rows + [91.]
     assert converted['meta']['dataset_meta']['classes'] == CocoDataset.METAINFO['classes']
     printed = capsys.readouterr().out
-    assert f'({FAMILY[source]}, guessed)' in printed and f'fits: {CONFIG[FAMILY[source]]}' in printed
+    assert f'({FAMILY[source]}, guessed)' in printed
+    assert f'fits: {CONFIG[FAMILY[source]]}' in printed
 
 
 @pytest.mark.parametrize('source', ['detr', 'dn-detr', 'hf-timm'])
@@ -105,7 +107,9 @@ def test_classes_that_are_kept_keep_their_logits_and_boxes(source, tmp_path):
     (few, boxes), (all_ids, boxes_91) = (
         outputs(init_detector(str(config), str(tmp_path / f'{number}.pth'), device='cpu',
                               cfg_options={'model.bbox_head.num_classes': number})) for number in (80, 91))
-    assert torch.equal(boxes, boxes_91) and boxes.std(1).min() > 1e-3 and few.std(1).min() > 1e-3
+    assert torch.equal(boxes, boxes_91)
+    assert boxes.std(1).min() > 1e-3
+    assert few.std(1).min() > 1e-3
     ids = list(COCO_IDS)
     torch.testing.assert_close(few[..., :80], all_ids[..., ids], rtol=1e-5, atol=1e-6)
     if source in SOFTMAX:
@@ -118,7 +122,8 @@ def test_classes_that_are_kept_keep_their_logits_and_boxes(source, tmp_path):
 
 @pytest.mark.parametrize('dilated', [False, True])
 def test_command_line_in_the_checkpoint_tells_dilation(dilated, tmp_path, capsys):
-    weights, arguments = author_names.light_weights(NAMES['detr']), argparse.Namespace(dilation=dilated)
+    weights = author_names.light_weights(NAMES['detr'])
+    arguments = argparse.Namespace(dilation=dilated)
     path = save(tmp_path / 'x.pth', weights, args=arguments)
     run(path, tmp_path / 'ours.pth')
     fits = capsys.readouterr().out.splitlines()[-1]
@@ -203,7 +208,8 @@ def test_what_is_missing_left_over_or_of_another_size_is_named(tmp_path):
 
 def test_own_number_of_classes_takes_its_names_from_the_config(tmp_path):
     shapes = NAMES['detr'] | {'class_embed.weight': [4, 256], 'class_embed.bias': [4]}
-    path, config = save(tmp_path / 'x.pth', author_names.light_weights(shapes)), tmp_path / 'mine.py'
+    path = save(tmp_path / 'x.pth', author_names.light_weights(shapes))
+    config = tmp_path / 'mine.py'
     text = f"_base_ = '{CONFIGS}/detr_r50_500e.py'\nmodel = dict(bbox_head=dict(num_classes=3))\n"
     config.write_text(text)
     with pytest.raises(InputError, match='mine.py: its data set names 80 classes, but its model has 3; give it m'):
