@@ -56,7 +56,7 @@ setup(
     packages=find_packages(include=['mmdet_setdet', 'mmdet_setdet.*']),
     # torch, mmengine, mmcv and mmdet are the user's choice, checked at import: naming them here would let pip replace a
     # working CUDA or CPU build. The extras name the two stacks that are tested.
-    install_requires=['numpy', 'packaging', 'pycocotools', 'scipy'],
+    install_requires=['numpy', 'packaging', 'pycocotools', 'safetensors', 'scipy'],
     extras_require={
         'fork': requirements('default'), 'upstream': requirements('upstream'),
         # For the configs of segmentation. Upstream's mmseg imports two packages that it does not ask for.

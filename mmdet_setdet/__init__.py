@@ -1,15 +1,16 @@
 """mmdet_setdet: set-prediction detectors for MMDetection 3.x.
 
-Importing the package registers everything it has, so it is the target of ``custom_imports`` in a config.
+Importing the package registers everything in it, so it is the target of ``custom_imports`` in a config. What else the
+import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
 """
 from .compat import check_stack
 from .version import __version__
 
-check_stack()  # before anything of the stack is imported, for its errors say less
+check_stack()  # before any part of the stack is imported, whose own errors are less helpful
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402, F401
-from .config_names import register_with_mmengine  # noqa: E402
+from . import classification, datasets, engine, models, visualization  # noqa: E402, F401
+from .mmengine_patches import apply_patches  # noqa: E402
 
-register_with_mmengine()
+apply_patches()
 
 __all__ = ['__version__']

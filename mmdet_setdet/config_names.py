@@ -1,21 +1,16 @@
-"""Makes ``mmdet_setdet::NAME.py`` and the scope ``mmdet_setdet`` known to mmengine, from a checkout or a wheel."""
-from importlib.util import find_spec
+"""Names of this package's configs, ``mmdet_setdet::NAME.py``, resolved in a checkout or a wheel."""
 from pathlib import Path
 
-from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.utils import is_installed
-
-from .compat import check_mmseg
+from .errors import InputError
 
 PREFIX = 'mmdet_setdet::'
 
 
 def config_folder() -> Path:
-    """The folder of this package's configs: the checkout's, else the copy that a wheel carries.
+    """Return the folder of this package's configs: the checkout's, else the copy in a wheel.
 
     Raises:
-        FileNotFoundError: Neither is there.
+        FileNotFoundError: Neither exists.
     """
     package = Path(__file__).resolve().parent
     for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
@@ -24,27 +19,17 @@ def config_folder() -> Path:
     raise FileNotFoundError(f'mmdet_setdet in {package} has no configs: install it from a checkout or a wheel.')
 
 
-def register_with_mmengine() -> None:
-    """Let mmengine resolve this package's config names.
+def find_config(name: str, filename: str) -> str:
+    """Return the path of a config that is named ``mmdet_setdet::NAME.py``.
 
-    mmengine knows a fixed list of packages, and its pattern for names wants a folder, which our flat configs have not.
-    So names that start with ``mmdet_setdet::`` are resolved here; all others go on to mmengine, which is told that the
-    fork's mmseg goes by another name than upstream's.
+    Args:
+        name (str): The name.
+        filename (str): The config file that mentions it, for the message.
+
+    Raises:
+        InputError: There is no such config.
     """
-    MODULE2PACKAGE.setdefault('mmdet_setdet', 'mmdet-setdet')
-    if find_spec('mmseg') and not is_installed(MODULE2PACKAGE['mmseg']):
-        MODULE2PACKAGE['mmseg'] = 'mmseg'
-    resolve = Config._get_cfg_path
-
-    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if not cfg_path.startswith(PREFIX):
-            if cfg_path.startswith('mmseg::'):
-                check_mmseg(filename)
-            return resolve(cfg_path, filename)
-        path = config_folder() / cfg_path[len(PREFIX):]
-        if not path.is_file():
-            raise FileNotFoundError(f'{filename}: mmdet_setdet has no config {path.name}; look in {config_folder()}.')
-        # mmdet's scope, in which these configs are written: whatever mmdet has goes by its bare name.
-        return str(path), 'mmdet'
-
-    Config._get_cfg_path = staticmethod(get_cfg_path)
+    path = config_folder() / name.removeprefix(PREFIX)
+    if not path.is_file():
+        raise InputError(f'{filename}: mmdet_setdet has no config {path.name}; look in {config_folder()}.')
+    return str(path)

@@ -1,4 +1,4 @@
-"""The one exception for what a user gave and can mend."""
+"""The exception for mistakes that a user can correct."""
 
 
 class InputError(ValueError):

@@ -1,8 +1,11 @@
-"""The scope ``mmdet_setdet``: one child registry per mmengine root that this package registers into.
+"""The registries of this package: children of mmengine's, in the scope ``mmdet_setdet``.
 
-``type='mmdet_setdet.X'`` always means ours. A bare ``type='X'`` means ours only where mmdet has no ``X``: such names
-are also put into mmengine's root registry, which mmdet, mmseg and the others search last. A name that mmdet has
-(``ResNet``, ``DETR``, ``HungarianAssigner``) keeps meaning mmdet's, and nothing that mmdet registered is touched.
+One rule holds in every scope, ``mmdet_setdet`` included:
+
+- ``type='mmdet_setdet.X'`` is the ``X`` of this package.
+- A bare ``type='X'`` is mmdet's if mmdet has an ``X`` (``ResNet``, ``DETR``, ``HungarianAssigner``), else the ``X`` of
+  this package (``CrossFormer``, ``OTAHead``). The latter are entered into mmengine's root registries, which mmdet's and
+  mmseg's search last, by :func:`mmdet_setdet.mmengine_patches.bare_names`.
 """
 import mmdet.registry
 import mmengine.registry
@@ -12,36 +15,35 @@ SCOPE = 'mmdet_setdet'
 
 
 class ScopedRegistry(Registry):
-    """A registry of this package, child of mmengine's registry of the same name.
+    """A registry of this package.
+
+    It holds the classes to which ``mmdet_setdet.X`` refers. Everything else is left to mmdet's registry of the same
+    name, so that a config means the same whether its scope is ``mmdet`` or ``mmdet_setdet``.
 
     Args:
-        name (str): Name of mmengine's and mmdet's registry object, e.g. ``'MODELS'``.
-        location (str): Module whose import registers everything that belongs here.
+        name (str): Name of mmengine's and mmdet's registry, e.g. ``'MODELS'``.
     """
 
-    def __init__(self, name: str, location: str) -> None:
-        root = getattr(mmengine.registry, name)
-        self._mmdet = getattr(mmdet.registry, name)
-        super().__init__(root.name, parent=root, scope=SCOPE, locations=[location])
+    def __init__(self, name: str) -> None:
+        self.mmdet: Registry = getattr(mmdet.registry, name)
+        root: Registry = getattr(mmengine.registry, name)
+        super().__init__(root.name, parent=root, scope=SCOPE, locations=[SCOPE])
 
-    def get(self, key: str):
-        """Ours, else mmdet's: so ``scope='mmdet_setdet'`` is enough to build a config, as DetInferencer does."""
-        name = key.removeprefix(f'{SCOPE}.')
-        return self.module_dict[name] if name in self.module_dict else self._mmdet.get(key)
+    def build(self, cfg: dict, *args, **kwargs):
+        return self.mmdet.build(cfg, *args, **kwargs)
 
-    def _register_module(self, module, module_name=None, force=False) -> None:
-        super()._register_module(module, module_name, force)
-        self._mmdet.import_from_location()
-        names = module.__name__ if module_name is None else module_name
-        for name in [names] if isinstance(names, str) else names:
-            if name not in self._mmdet.module_dict and name not in self.parent.module_dict:
-                self.parent.register_module(name=name, module=module)
+    def _search_child(self, scope: str) -> Registry | None:
+        # By this method mmengine chooses the registry that builds in a scope.
+        return self.mmdet if scope == SCOPE else None
 
 
-MODELS = ScopedRegistry('MODELS', 'mmdet_setdet.models')
-TASK_UTILS = ScopedRegistry('TASK_UTILS', 'mmdet_setdet.models')
-DATASETS = ScopedRegistry('DATASETS', 'mmdet_setdet.datasets')
-TRANSFORMS = ScopedRegistry('TRANSFORMS', 'mmdet_setdet.datasets')
-HOOKS = ScopedRegistry('HOOKS', 'mmdet_setdet.engine')
-METRICS = ScopedRegistry('METRICS', 'mmdet_setdet.evaluation')
-VISUALIZERS = ScopedRegistry('VISUALIZERS', 'mmdet_setdet.visualization')
+MODELS = ScopedRegistry('MODELS')
+TASK_UTILS = ScopedRegistry('TASK_UTILS')
+DATASETS = ScopedRegistry('DATASETS')
+TRANSFORMS = ScopedRegistry('TRANSFORMS')
+HOOKS = ScopedRegistry('HOOKS')
+METRICS = ScopedRegistry('METRICS')
+VISUALIZERS = ScopedRegistry('VISUALIZERS')
+RUNNERS = ScopedRegistry('RUNNERS')
+LOOPS = ScopedRegistry('LOOPS')
+REGISTRIES = (MODELS, TASK_UTILS, DATASETS, TRANSFORMS, HOOKS, METRICS, VISUALIZERS, RUNNERS, LOOPS)

@@ -1,6 +1,4 @@
-"""Weights from files: read safely and, where their name says so, converted (importing this is enough); and checked."""
-from . import published  # noqa: F401
-from .fit import check_fit
+"""Weights from files: read without running code, and converted from other code bases."""
 from .safe_load import strict_loading
 
-__all__ = ['check_fit', 'strict_loading']
+__all__ = ['strict_loading']

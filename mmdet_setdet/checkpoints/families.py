@@ -1,4 +1,4 @@
-"""The code bases whose checkpoints are converted: how each is recognised, and which of our configs it may fit."""
+"""Code bases whose checkpoints are converted: how each is recognised, and which of our configs it may fit."""
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -7,26 +7,31 @@ class Family(NamedTuple):
     """Checkpoints of one code base.
 
     Attributes:
-        code (str): Whose code wrote them.
-        signs (tuple[str]): Names that are in every one of them.
-        configs (tuple[str]): Our configs of its models. Some have the same weights (DC5 is a stride, not a weight).
+        code (str): The code base.
+        signs (tuple[str]): Names of weights that are in every checkpoint.
+        configs (tuple[str]): Our configs of its models. Some have the same weights (DC5 changes strides, not weights).
     """
     code: str
     signs: tuple[str, ...]
     configs: tuple[str, ...]
 
 
+_CROSSFORMER_SIZES = ('_s', '_b', 'pp_s', 'pp_b')
 _CROSSFORMER = (
-    *(f'crossformer{name}_imagenet' for name in ('_t', '_s', '_b', '_l', 'pp_s', 'pp_b', 'pp_l', 'pp_h')),
-    *(f'{head}_crossformer{name}_ade20k' for head in ('semantic_fpn', 'upernet')
-      for name in ('_s', '_b', '_l', 'pp_s', 'pp_b')),
-    *(f'{head}_crossformer{name}_fpn_1x' for head in ('retinanet', 'mask_rcnn')
-      for name in ('_s', '_b', 'pp_s', 'pp_b')),
-    'mask_rcnn_crossformer_s_fpn_3x', 'mask_rcnn_crossformer_b_fpn_3x', 'cascade_mask_rcnn_crossformer_s_fpn_3x')
-# What a config of a task wants: others of the family need not be tried.
+    *(f'crossformer{size}_imagenet' for size in ('_t', '_s', '_b', '_l', 'pp_s', 'pp_b', 'pp_l', 'pp_h')),
+    *(f'semantic_fpn_crossformer{size}_ade20k' for size in ('_s', '_b', '_l', 'pp_s', 'pp_b')),
+    *(f'upernet_crossformer{size}_ade20k' for size in ('_s', '_b', '_l', 'pp_s', 'pp_b')),
+    *(f'retinanet_crossformer{size}_fpn_1x' for size in _CROSSFORMER_SIZES),
+    *(f'mask_rcnn_crossformer{size}_fpn_1x' for size in _CROSSFORMER_SIZES),
+    'mask_rcnn_crossformer_s_fpn_3x',
+    'mask_rcnn_crossformer_b_fpn_3x',
+    'cascade_mask_rcnn_crossformer_s_fpn_3x',
+)
+# Weights by which the task of a checkpoint is recognised: only configs of that task are tried.
 TASK_SIGNS = {'_imagenet': 'head.weight', '_ade20k': 'decode_head.conv_seg.weight'}
-_ENCODER, _DECODER = 'transformer.encoder.layers.0.', 'transformer.decoder.layers.0.'
-# A family stands before those whose signs it has too.
+_ENCODER = 'transformer.encoder.layers.0.'
+_DECODER = 'transformer.decoder.layers.0.'
+# A family precedes those whose signs its checkpoints have, too.
 FAMILIES = {
     'detr': Family(
         'facebookresearch/detr',
@@ -68,7 +73,7 @@ FAMILIES = {
         ('backbone.bottom_up.stem.conv1.weight', 'head.ious_pred.weight'),
         ('ota_r50_fpn_1x', 'ota_r101_fpn_2x', 'ota_x101_fpn_2x', 'ota_x101_dcn_fpn_2x')),
 }
-# Recognised to be named in an error.
+# Not converted, only recognised to be named in an error.
 OTHERS = {
     "mmdet's or this package's own checkpoint, which loads without conversion": ('bbox_head.fc_cls.weight', ),
     'a panoptic DETR': ('detr.query_embed.weight', 'mask_head.lay1.weight'),
@@ -82,14 +87,22 @@ OTHERS = {
 
 
 def guess(names: Iterable[str]) -> str | None:
-    """The key of :data:`FAMILIES` or :data:`OTHERS` whose signs are all among the names of a checkpoint's weights."""
-    names = {stem for name in names for stem in (name, name.removeprefix('backbone.'))}
-    signs = {**{key: family.signs for key, family in FAMILIES.items()}, **OTHERS}
-    return next((key for key, needed in signs.items() if names.issuperset(needed)), None)
+    """Return the key of :data:`FAMILIES` or :data:`OTHERS` whose signs are all among the names of a checkpoint."""
+    names = set(names)
+    names |= {name.removeprefix('backbone.') for name in names}
+    signs = {key: family.signs for key, family in FAMILIES.items()}
+    signs.update(OTHERS)
+    for key, needed in signs.items():
+        if names.issuperset(needed):
+            return key
+    return None
 
 
 def candidates(family: str, names: Iterable[str]) -> list[str]:
-    """Our configs of a family that a checkpoint with these names may fit: those of its task."""
-    tasks = {ending for ending, sign in TASK_SIGNS.items() if sign in names}
+    """Return those configs of a family that are of the task of a checkpoint with these names."""
+    names = set(names)
     configs = FAMILIES[family].configs
-    return [config for config in configs if {ending for ending in TASK_SIGNS if config.endswith(ending)} == tasks]
+    for ending, sign in TASK_SIGNS.items():
+        if sign in names:
+            return [config for config in configs if config.endswith(ending)]
+    return [config for config in configs if not config.endswith(tuple(TASK_SIGNS))]

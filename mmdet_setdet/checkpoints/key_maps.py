@@ -1,4 +1,4 @@
-"""Names of parameters in other code bases -> ours."""
+"""Names of parameters in other code bases, and ours for them, as tables of regular expressions."""
 import re
 
 _SHARED = [
@@ -37,7 +37,7 @@ _BOX_BRANCH = [
     (r'^bbox_embed\.layers\.1\.', 'bbox_head.reg_ffn.layers.1.'),
     (r'^bbox_embed\.layers\.2\.', 'bbox_head.fc_reg.'),
 ]
-# transformers' own ResNet, which it takes instead of timm's if told so.
+# transformers' own ResNet, an option in place of timm's.
 _HF_RESNET = [
     (r'^backbone\.embedder\.embedder\.convolution\.', 'backbone.conv1.'),
     (r'^backbone\.embedder\.embedder\.normalization\.', 'backbone.bn1.'),
@@ -59,7 +59,7 @@ _CVPODS = [
     *((rf'^backbone\.fpn_output{i + 3}\.', f'neck.fpn_convs.{i}.conv.') for i in range(3)),
     *((rf'^backbone\.top_block\.p{i + 3}\.', f'neck.fpn_convs.{i}.conv.') for i in (3, 4)),
 ]
-# By the authors' code base; applied one after the other.
+# By code base; all patterns are applied in this order.
 RENAMED = {
     'detr': [
         *_SHARED,
@@ -79,7 +79,7 @@ RENAMED = {
         (r'^class_embed\.', 'bbox_head.cls_branches.'),
         (r'^(transformer\.decoder\.)?bbox_embed\.', 'bbox_head.reg_branches.'),
         *((rf'^(bbox_head\.reg_branches\.\d+)\.layers\.{number}\.', rf'\1.{2 * number}.') for number in range(3)),
-        # Their first norm of a decoder layer is the one behind cross attention, which comes second.
+        # The authors number the norm after cross attention first, though self-attention precedes it.
         (r'(\.decoder\.layers\.\d+)\.norm1\.', r'\1.norms.1.'),
         (r'(\.decoder\.layers\.\d+)\.norm2\.', r'\1.norms.0.'),
         (r'(\.decoder\.layers\.\d+)\.self_attn\.', r'\1.self_attn.attn.'),
@@ -92,7 +92,7 @@ RENAMED = {
         *_DENOISING,
         *_DAB_DECODER,
     ],
-    # Both layouts: what the hub has (transformers 4 and earlier) and the names within transformers 5.
+    # Both layouts: that of files on the hub (transformers 4 and earlier) and that of transformers 5.
     'hf-detr': [
         (r'^model\.backbone\.(conv_encoder\.)?model\.', 'backbone.'),
         *_HF_RESNET,
@@ -115,7 +115,7 @@ RENAMED = {
     ],
     # A classifier's checkpoint; those of detectors and segmentors have mmdet's and mmseg's names already.
     'crossformer': [(r'^(?=(patch_embed|layers|norm|absolute_pos_embed)\b)', 'backbone.')],
-    # Of three modules of a tower the first has the weights of a convolution, the second of its norm.
+    # A tower of cvpods is a sequence of convolution, norm and ReLU.
     'ota': [
         *_CVPODS,
         *((rf'^head\.(cls|bbox)_subnet\.{3 * i + j}\.', rf'bbox_head.\1_convs.{i}.{part}.')
@@ -127,14 +127,14 @@ RENAMED = {
         (r'^head\.scales\.', 'bbox_head.scales.'),
     ],
 }
-# What is no weight: the first release of CrossFormer keeps tables of the positions within a group in its checkpoints.
+# Not weights but tables of the positions within a group, in checkpoints of the first release of CrossFormer.
 NO_WEIGHTS = re.compile(r'\.(attn\.(biases|relative_position_index)|attn_mask)$')
 # The same names, without the label embedding.
 RENAMED['dab-detr'] = RENAMED['dn-detr']
 
 
 def our_name(source: str, name: str) -> str:
-    """Our name of the parameter that the code base ``source`` (a key of :data:`RENAMED`) calls ``name``."""
+    """Return our name for a parameter ``name`` of the code base ``source``, a key of :data:`RENAMED`."""
     for pattern, replacement in RENAMED[source]:
         name = re.sub(pattern, replacement, name)
     return name

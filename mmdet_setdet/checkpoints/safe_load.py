@@ -1,54 +1,61 @@
 """Checkpoints are read as data, never as programs.
 
 A pickle may call any function while it is read. torch can read one with a list of allowed names instead
-(``weights_only=True``), but mmengine does not hold to it: the maintained fork answers a refused file by reading it
-again with everything allowed (and has ``getattr`` on its list), files from the network are read with everything
-allowed on both stacks, and ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` opens the rest.
+(``weights_only=True``), but mmengine circumvents that: the maintained fork reads a refused file again with everything
+allowed (and has ``getattr`` on its list), files from the network are read with everything allowed on both stacks, and
+``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` does the same for all others. Here only harmless names are allowed, everywhere.
 
-Importing this module makes mmengine's ``CheckpointLoader`` strict. All that mmengine and mmdet load passes through it:
-``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')``, ``init_detector`` and ``DetInferencer``, from a file, a
-URL or a store. ``torch.load`` called directly is left as it is.
+:func:`mmdet_setdet.mmengine_patches.safe_checkpoints` applies this to mmengine's loader.
 """
 import argparse
 import functools
 import os
 import pickle
 import re
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
-from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from ..errors import InputError
+from ..mmengine_patches import require
+from .families import FAMILIES
 
-_STRICT, _LOOSE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_STRICT = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_LOOSE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+ZIP_START = b'PK\x03\x04'
 
 
 def _history_statistic(owner, name: str):
-    """Stands in for the ``getattr`` in mmengine's checkpoints: they name the four statistics of a log history by it."""
+    """Replace ``getattr`` in mmengine's checkpoints, which name the four statistics of a log history by it."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise pickle.UnpicklingError(f'GLOBAL getattr for {name!r} of {owner!r}')
     return getattr(owner, name)
 
 
 def _harmless_globals() -> list:
-    """What checkpoints hold beside tensors: mmengine's log history (numpy arrays) and DETR's command line."""
+    """Return what checkpoints hold besides tensors: mmengine's log history (numpy arrays), DETR's command line."""
     array = np.zeros(1)
-    reconstruct, scalar = array.__reduce__()[0], array[0].__reduce__()[0]
+    reconstruct = array.__reduce__()[0]
+    scalar = array[0].__reduce__()[0]
     names = [HistoryBuffer, (_history_statistic, 'builtins.getattr'), argparse.Namespace]
     names += [np.ndarray, np.dtype, reconstruct, scalar]
-    # The same two functions under the name that the other major version of numpy writes.
+    # The same two functions under the names that numpy 1 and numpy 2 write.
     for function in (reconstruct, scalar):
-        names += [(function, f'{package}.multiarray.{function.__name__}') for package in ('numpy.core', 'numpy._core')]
-    return names + list({type(np.dtype(code)) for code in '?bhilqBHILQefdgFD'})
+        for package in ('numpy.core', 'numpy._core'):
+            names.append((function, f'{package}.multiarray.{function.__name__}'))
+    dtype_classes = {type(np.dtype(code)) for code in '?bhilqBHILQefdgFD'}
+    return names + list(dtype_classes)
 
 
 @contextmanager
-def strict_loading():
+def strict_loading() -> Iterator[None]:
     """Within this context every ``torch.load`` refuses all globals but torch's own and the harmless ones."""
     saved = {name: os.environ.pop(name, None) for name in (_STRICT, _LOOSE)}
     os.environ[_STRICT] = '1'
@@ -57,45 +64,76 @@ def strict_loading():
             yield
     finally:
         del os.environ[_STRICT]
-        os.environ.update({name: value for name, value in saved.items() if value is not None})
+        for name, value in saved.items():
+            if value is not None:
+                os.environ[name] = value
 
 
-def _load_or_explain(load):
-    @functools.wraps(load)
-    def load_checkpoint(cls, filename, *args, **kwargs):
-        with strict_loading():
-            try:
-                return load(cls, filename, *args, **kwargs)
-            except pickle.UnpicklingError as error:
-                refused = re.search(r'GLOBAL (\S+)', str(error))
-                if refused:
-                    raise InputError(
-                        f'{filename}: refused, because reading it would run code: it names {refused[1]}, which is not '
-                        'on the list of harmless names. Nothing of it has been run. If you trust where it comes from, '
-                        "save its weights alone elsewhere: torch.save(dict(state_dict=...), 'weights.pth')") from error
-                raise InputError(f'{filename}: not a checkpoint that can be read safely ({error})') from error
-            except FileNotFoundError as error:
-                raise InputError(
-                    f'{filename}: no such checkpoint file. Where it is the first weights of a backbone, name another '
-                    'by model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None'
-                ) from error
-            except URLError as error:
-                raise InputError(f'{filename}: cannot be downloaded ({error.reason}); get the file elsewhere and give '
-                                 'its path') from error
-            except (EOFError, OSError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and 'zip archive' not in str(error):
-                    raise
-                raise InputError(f'{filename}: incomplete or damaged, as after a kill while it was being written or '
-                                 f'an interrupted download ({error})') from error
-
-    return classmethod(load_checkpoint)
-
-
-def _load_once(file, map_location=None, weights_only=None):
-    """The fork's loader without its second, unsafe attempt."""
+def load_once(file, map_location=None, weights_only=None):
+    """Replace the fork's ``_safe_torch_load``, without its second, unsafe attempt."""
     return torch.load(file, map_location=map_location, weights_only=True)
 
 
-if hasattr(mmengine_checkpoint, '_safe_torch_load'):
-    mmengine_checkpoint._safe_torch_load = _load_once
-CheckpointLoader.load_checkpoint = _load_or_explain(CheckpointLoader.load_checkpoint.__func__)
+def load_safely(load: Callable) -> Callable:
+    """Wrap ``CheckpointLoader.load_checkpoint``, a function (class, filename, ...), to load strictly.
+
+    Errors of reading become an :class:`InputError` that names the file and says what to do.
+    """
+    @functools.wraps(load)
+    def load_checkpoint(cls, filename: str, *args, **kwargs) -> dict:
+        try:
+            with strict_loading():
+                return load(cls, filename, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            raise _refusal(filename, error) from error
+        except FileNotFoundError as error:
+            raise _absence(filename) from error
+        except URLError as error:
+            raise InputError(
+                f'{filename}: cannot be downloaded ({error.reason}); get the file elsewhere and give its path'
+            ) from error
+        except (EOFError, OSError) as error:
+            raise _damage(filename, error) from error
+        except RuntimeError as error:
+            if not _is_cut_short(filename):
+                raise
+            raise _damage(filename, error) from error
+
+    return load_checkpoint
+
+
+def _refusal(filename: str, error: pickle.UnpicklingError) -> InputError:
+    refused = re.search(r'GLOBAL (\S+)', str(error))
+    if refused is None:
+        return InputError(f'{filename}: not a checkpoint that can be read safely ({error})')
+    return InputError(
+        f'{filename}: refused, because reading it would run code: it names {refused[1]}, which is not on the list of '
+        'harmless names. Nothing of it has been run. If you trust where it comes from, save its weights alone '
+        "elsewhere: torch.save(dict(state_dict=...), 'weights.pth')")
+
+
+def _absence(filename: str) -> InputError:
+    family, plus, _ = filename.partition('+')
+    if plus and family in FAMILIES:
+        require('converted_checkpoints', f'{filename}: converting a checkpoint while it is loaded')
+    return InputError(
+        f'{filename}: no such checkpoint file. Where it is the first weights of a backbone, name another by '
+        'model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None')
+
+
+def _damage(filename: str, error: Exception) -> InputError:
+    return InputError(
+        f'{filename}: incomplete or damaged, as after a kill while it was being written or an interrupted download '
+        f'({error})')
+
+
+def _is_cut_short(filename: str) -> bool:
+    """Whether a file starts as the zip archive that torch writes but lacks the table of contents at its end."""
+    path = Path(filename)
+    if '://' in filename:
+        path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    if not path.is_file():
+        return False
+    with path.open('rb') as file:
+        start = file.read(len(ZIP_START))
+    return start == ZIP_START and not zipfile.is_zipfile(path)

@@ -10,9 +10,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+from ..checks import merge_options
 from ..compat import check_mmseg
 from ..errors import InputError
-from .options import merge_options
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def load_config(path: str, options: dict | None = None, launcher: str = 'none', 
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config names, by default :class:`~mmdet_setdet.engine.runner.CheckingRunner`."""
-    cfg.setdefault('runner_type', 'CheckingRunner')
+    cfg.setdefault('runner_type', 'mmdet_setdet.CheckingRunner')
     return RUNNERS.build(cfg)
 
 

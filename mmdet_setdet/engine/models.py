@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from ..checkpoints.fit import check_fit
+from ..checks import check_fit
 
 
 def build_model(cfg: dict, checkpoint: str | None = None, seed: int = 0) -> nn.Module:

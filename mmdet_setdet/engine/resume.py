@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
-from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
+
+from ..registry import LOOPS
 
 
 def find_checkpoint(work_dir: str) -> str | None:

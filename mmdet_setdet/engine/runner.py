@@ -5,13 +5,20 @@ import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
-from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
-from ..checkpoints.fit import check_fit, dataset_meta
-from ..datasets.checks import check_class_folders, check_classes, check_dataset, checked_annotations, image_folders
+from ..checks import (
+    check_class_folders,
+    check_classes,
+    check_dataset,
+    check_fit,
+    checked_data_sets,
+    image_folders,
+)
+from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
+from ..registry import RUNNERS
 from .cpu_processes import init_cpu_group, share_cores
 from .resume import find_checkpoint
 
@@ -54,7 +61,7 @@ class CheckingRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
-        with checked_annotations():
+        with checked_data_sets():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
         if not len(loader):
@@ -66,7 +73,7 @@ class CheckingRunner(Runner):
         if isinstance(loop, dict):
             by_epoch = loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'
             if by_epoch:
-                loop = {**loop, 'type': 'ResumableEpochLoop'}
+                loop = {**loop, 'type': 'mmdet_setdet.ResumableEpochLoop'}
                 loop.pop('by_epoch', None)
         return self._check_loop(super().build_train_loop(loop))
 

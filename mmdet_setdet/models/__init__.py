@@ -10,7 +10,6 @@ N   queries of a group                  P   matched pairs
 """
 from .assignment import *  # noqa: F401,F403
 from .backbones import *  # noqa: F401,F403
-from .classifiers import *  # noqa: F401,F403
 from .dense_heads import *  # noqa: F401,F403
 from .detectors import *  # noqa: F401,F403
 from .queries import *  # noqa: F401,F403

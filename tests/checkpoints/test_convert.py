@@ -1,8 +1,8 @@
 """Checkpoints of other code bases become ours by tools/convert_checkpoint.py; what is wrong with one is said."""
 import argparse
-import json
 import os
 import re
+import sys
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from helpers.configs import CONFIGS
 from helpers.tiny_detector import tool
 from mmdet.apis import init_detector
 from mmdet.datasets import CocoDataset
+from safetensors.torch import save_file
 
 from mmdet_setdet.checkpoints.coco_ids import COCO_IDS
 from mmdet_setdet.checkpoints.safetensors import read_safetensors
@@ -47,7 +48,8 @@ def detr(tmp_path_factory):
 def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, capsys):
     path = save(tmp_path / 'theirs.pth', author_names.light_weights(NAMES[source]))
     converted = run(path, tmp_path / 'ours.pth')
-    state, rows = converted['state_dict'], [float(i) for i in COCO_IDS]
+    state = converted['state_dict']
+    rows = [float(i) for i in COCO_IDS]
     classifiers = [name for name in state if re.search(r'fc_cls\.|cls_branches\.', name)]
     assert len(classifiers) == (12 if source == 'dn-deformable-detr' else 2)  # one for each decoder layer
     for name in classifiers:
@@ -56,7 +58,8 @@ def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, ca
         assert state['denoising.label_enc.weight'][:, 7].tolist() == rows + [91.]
     assert converted['meta']['dataset_meta']['classes'] == CocoDataset.METAINFO['classes']
     printed = capsys.readouterr().out
-    assert f'({FAMILY[source]}, guessed)' in printed and f'fits: {CONFIG[FAMILY[source]]}' in printed
+    assert f'({FAMILY[source]}, guessed)' in printed
+    assert f'fits: {CONFIG[FAMILY[source]]}' in printed
 
 
 @pytest.mark.parametrize('source', ['detr', 'dn-detr', 'hf-timm'])
@@ -104,7 +107,9 @@ def test_classes_that_are_kept_keep_their_logits_and_boxes(source, tmp_path):
     (few, boxes), (all_ids, boxes_91) = (
         outputs(init_detector(str(config), str(tmp_path / f'{number}.pth'), device='cpu',
                               cfg_options={'model.bbox_head.num_classes': number})) for number in (80, 91))
-    assert torch.equal(boxes, boxes_91) and boxes.std(1).min() > 1e-3 and few.std(1).min() > 1e-3
+    assert torch.equal(boxes, boxes_91)
+    assert boxes.std(1).min() > 1e-3
+    assert few.std(1).min() > 1e-3
     ids = list(COCO_IDS)
     torch.testing.assert_close(few[..., :80], all_ids[..., ids], rtol=1e-5, atol=1e-6)
     if source in SOFTMAX:
@@ -117,36 +122,46 @@ def test_classes_that_are_kept_keep_their_logits_and_boxes(source, tmp_path):
 
 @pytest.mark.parametrize('dilated', [False, True])
 def test_command_line_in_the_checkpoint_tells_dilation(dilated, tmp_path, capsys):
-    weights, arguments = author_names.light_weights(NAMES['detr']), argparse.Namespace(dilation=dilated)
+    weights = author_names.light_weights(NAMES['detr'])
+    arguments = argparse.Namespace(dilation=dilated)
     path = save(tmp_path / 'x.pth', weights, args=arguments)
     run(path, tmp_path / 'ours.pth')
     fits = capsys.readouterr().out.splitlines()[-1]
     assert fits == ('fits: detr_r50_dc5_500e.py' if dilated else 'fits: detr_r50_500e.py detr_r50_150e.py')
 
 
-def write_safetensors(path, weights):
-    """As the package of that name does."""
-    header, content = {'__metadata__': {'format': 'pt'}}, b''
-    for name, value in weights.items():
-        raw = bytes(value.contiguous().view(-1).view(torch.uint8).tolist())
-        kind = {torch.float32: 'F32', torch.bfloat16: 'BF16', torch.int64: 'I64'}[value.dtype]
-        header[name] = dict(dtype=kind, shape=list(value.shape), data_offsets=[len(content), len(content) + len(raw)])
-        content += raw
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, 'little') + text + content)
-
-
-def test_safetensors(tmp_path):
+@pytest.fixture
+def safetensors_file(tmp_path):
+    """A file and its content."""
+    path = tmp_path / 'x.safetensors'
     weights = dict(a=torch.randn(2, 3), b=torch.randn(4).bfloat16(), c=torch.tensor(7))
-    write_safetensors(tmp_path / 'x.safetensors', weights)
-    read = read_safetensors(tmp_path / 'x.safetensors')
-    assert read.keys() == weights.keys() and all(torch.equal(read[name], weights[name]) for name in weights)
-    content = (tmp_path / 'x.safetensors').read_bytes()
-    for size, message in ((len(content) - 1, 'cut off, as after an interrupted download'), (40, 'cut off within its h'),
-                          (3, 'not a safetensors file')):
-        (tmp_path / 'cut.safetensors').write_bytes(content[:size])
-        with pytest.raises(InputError, match=message):
-            read_safetensors(tmp_path / 'cut.safetensors')
+    save_file(weights, path)
+    return path, weights
+
+
+def test_safetensors(safetensors_file):
+    path, weights = safetensors_file
+    read = read_safetensors(path)
+    assert read.keys() == weights.keys()
+    for name, weight in weights.items():
+        assert torch.equal(read[name], weight)
+
+
+@pytest.mark.parametrize('size', [-1, 40, 3])
+def test_damaged_safetensors(safetensors_file, size):
+    path, _ = safetensors_file
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match='x.safetensors: not a safetensors file, or cut off, as after an interrupted'):
+        read_safetensors(path)
+
+
+def test_missing_safetensors(safetensors_file, monkeypatch):
+    path, _ = safetensors_file
+    with pytest.raises(InputError, match='nowhere.safetensors: cannot be read'):
+        read_safetensors(path.with_stem('nowhere'))
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
+    with pytest.raises(InputError, match='x.safetensors: reading it needs the package safetensors: `pip install'):
+        read_safetensors(path)
 
 
 def test_folder_of_transformers_joins_queries_keys_and_values(tmp_path):
@@ -158,7 +173,7 @@ def test_folder_of_transformers_joins_queries_keys_and_values(tmp_path):
     state = run(tmp_path, tmp_path / 'ours.pth')['state_dict']
     joined = state['decoder.layers.3.cross_attn.attn.in_proj_weight']
     assert torch.equal(joined, torch.cat(parts).float())
-    write_safetensors(tmp_path / 'model.safetensors', dict(class_labels_classifier=torch.zeros(3)))
+    save_file(dict(class_labels_classifier=torch.zeros(3)), tmp_path / 'model.safetensors')
     with pytest.raises(InputError, match='does not fit hf-detr'):  # of the two files the safe one is read
         run(tmp_path, tmp_path / 'ours.pth', '--from', 'hf-detr')
 
@@ -193,7 +208,8 @@ def test_what_is_missing_left_over_or_of_another_size_is_named(tmp_path):
 
 def test_own_number_of_classes_takes_its_names_from_the_config(tmp_path):
     shapes = NAMES['detr'] | {'class_embed.weight': [4, 256], 'class_embed.bias': [4]}
-    path, config = save(tmp_path / 'x.pth', author_names.light_weights(shapes)), tmp_path / 'mine.py'
+    path = save(tmp_path / 'x.pth', author_names.light_weights(shapes))
+    config = tmp_path / 'mine.py'
     text = f"_base_ = '{CONFIGS}/detr_r50_500e.py'\nmodel = dict(bbox_head=dict(num_classes=3))\n"
     config.write_text(text)
     with pytest.raises(InputError, match='mine.py: its data set names 80 classes, but its model has 3; give it m'):

@@ -30,7 +30,9 @@ def run(path, weights, *arguments):
 def test_fits_its_config_and_no_other(model, tmp_path, capsys):
     run(tmp_path, author_names.light_weights(NAMES[model]))
     printed = capsys.readouterr().out
-    assert '(ota, guessed)' in printed and f'fits: {CONFIG[model]}\n' in printed and '80 classes' in printed
+    assert '(ota, guessed)' in printed
+    assert f'fits: {CONFIG[model]}\n' in printed
+    assert '80 classes' in printed
 
 
 def test_detector_starts_from_it(tmp_path, capsys):
@@ -54,7 +56,8 @@ def test_first_convolution_sees_what_the_authors_saw(model, tmp_path):
 
 
 def test_towers_and_deformable_convolutions_keep_their_order(tmp_path):
-    shapes, weights = NAMES['x101_dcn'], {}
+    shapes = NAMES['x101_dcn']
+    weights = {}
     for number, (name, shape) in enumerate(shapes.items()):
         weights[name] = torch.tensor(float(number)).expand(shape)
     state = run(tmp_path, weights)

@@ -46,7 +46,8 @@ def _attacks(marker: Path) -> dict:
 @pytest.fixture(params=['system', 'subprocess', 'eval', 'getattr'])
 def attack(request, tmp_path):
     """(checkpoint with code, file that its code would make)."""
-    marker, path = tmp_path / 'marker', tmp_path / 'evil.pth'
+    marker = tmp_path / 'marker'
+    path = tmp_path / 'evil.pth'
     torch.save(dict(state_dict={}, meta=_attacks(marker)[request.param]), path)
     return str(path), marker
 
@@ -79,7 +80,8 @@ def test_every_kind_of_code_is_refused(attack):
 
 
 def test_newest_checkpoint_with_code_is_not_resumed(tiny, tmp_path):
-    torch.save(dict(state_dict={}, meta=Carrier(os.system, f'touch {tmp_path / "marker"}')), tmp_path / 'epoch_1.pth')
+    code = Carrier(os.system, f'touch {tmp_path / "marker"}')
+    torch.save(dict(state_dict={}, meta=code), tmp_path / 'epoch_1.pth')
     with pytest.raises(InputError, match='epoch_1.pth: refused'):
         tool('train').main([tiny, '--resume', '--work-dir', str(tmp_path),
                             '--cfg-options', f'experiment_name={new_name()}'])
@@ -90,20 +92,55 @@ def test_url(attack, monkeypatch):
     """Files from the network are read by torch.hub, which on its own allows everything."""
     checkpoint, marker = attack
     monkeypatch.setenv('TORCH_HOME', str(marker.parent))
-    (marker.parent / 'hub' / 'checkpoints').mkdir(parents=True)
-    os.rename(checkpoint, marker.parent / 'hub' / 'checkpoints' / 'evil.pth')
+    cache = marker.parent / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True)
+    os.rename(checkpoint, cache / 'evil.pth')
     with pytest.raises(InputError, match='evil.pth: refused'):
         CheckpointLoader.load_checkpoint('http://nowhere.invalid/evil.pth', 'cpu')
     assert not marker.exists()
 
 
+def cut_file(folder):
+    torch.save(dict(state_dict=dict(weight=torch.zeros(9))), folder / 'whole.pth')
+    content = (folder / 'whole.pth').read_bytes()
+    return content[:len(content) // 2]
+
+
+def test_cut_download_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    cache = tmp_path / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True)
+    (cache / 'cut.pth').write_bytes(cut_file(tmp_path))
+    with pytest.raises(InputError, match='nowhere.invalid/cut.pth: incomplete or damaged'):
+        CheckpointLoader.load_checkpoint('http://nowhere.invalid/cut.pth', 'cpu')
+
+
+def test_error_of_a_whole_file_is_not_called_damage(tmp_path):
+    def no_device(storage, location):
+        raise RuntimeError('no such device')
+
+    torch.save(dict(weight=torch.zeros(9)), tmp_path / 'whole.pth')
+    with pytest.raises(RuntimeError, match='no such device') as caught:
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'whole.pth'), map_location=no_device)
+    assert not isinstance(caught.value, InputError)
+
+
 def test_harmless_content_is_read(tmp_path):
     history = HistoryBuffer([1.0, 3.0], [1, 1])
-    torch.save(dict(weight=torch.ones(2), args=argparse.Namespace(lr=1e-4), history=history, scalar=np.float64(2),
-                    array=np.arange(3), flags=np.array([True])), tmp_path / 'good.pth')
+    content = dict(
+        weight=torch.ones(2),
+        args=argparse.Namespace(lr=1e-4),
+        history=history,
+        scalar=np.float64(2),
+        array=np.arange(3),
+        flags=np.array([True]))
+    torch.save(content, tmp_path / 'good.pth')
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'good.pth'), 'cpu')
-    assert loaded['args'].lr == 1e-4 and loaded['history'].mean() == 2.0 and loaded['scalar'] == 2
-    assert loaded['array'].tolist() == [0, 1, 2] and loaded['flags'].all()
+    assert loaded['args'].lr == 1e-4
+    assert loaded['history'].mean() == 2.0
+    assert loaded['scalar'] == 2
+    assert loaded['array'].tolist() == [0, 1, 2]
+    assert loaded['flags'].all()
 
 
 def test_torch_load_itself_is_left_alone(tmp_path):

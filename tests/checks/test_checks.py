@@ -10,7 +10,7 @@ import torch
 from helpers.tiny_detector import coco_dict, new_name, tool, write_annotations, write_config, write_dataset
 from mmengine.logging import MMLogger
 
-from mmdet_setdet.datasets.checks import check_annotations, check_whole
+from mmdet_setdet.checks import check_annotations, check_whole
 from mmdet_setdet.errors import InputError
 
 
@@ -134,7 +134,8 @@ def test_image_cut_short(tiny, keep):
     config, root, _ = tiny
     path = root / 'images' / '3.jpg'
     content = path.read_bytes()
-    path.write_bytes(content[:int(keep * len(content)) if keep < 1 else keep])
+    size = int(keep * len(content)) if keep < 1 else keep
+    path.write_bytes(content[:size])
     with pytest.raises(InputError, match=r'images/3.jpg: (cut short|not a readable image)'):
         train(config)
 
@@ -216,10 +217,17 @@ def test_option_that_nothing_reads(tmp_path, option, message):
         tool('train').main([config, '--cfg-options', option])
 
 
+def test_options_in_our_scope_know_mmdets_classes(tmp_path):
+    config = Path(write_config(tmp_path, tmp_path))
+    config.write_text(config.read_text().replace("default_scope = 'mmdet'", "default_scope = 'mmdet_setdet'"))
+    with pytest.raises(InputError, match=r'model.backbone \(ResNet\) takes no "dept"; did you mean'):
+        tool('train').main([str(config), '--cfg-options', 'model.backbone.dept=50'])
+
+
 def test_new_options_that_something_reads(tmp_path):
     from mmengine.config import Config
 
-    from mmdet_setdet.engine.options import merge_options
+    from mmdet_setdet.checks import merge_options
     cfg = Config.fromfile(write_config(tmp_path, tmp_path))
     cfg.pop('randomness')
     merge_options(cfg, {
@@ -231,5 +239,6 @@ def test_new_options_that_something_reads(tmp_path):
         'train_dataloader.dataset.filter_cfg.min_size': 3, 'param_scheduler.0.verbose': True,
         'model.test_cfg.min_bbox_size': 1, 'train_dataloader.dataset.pipeline.2.backend': 'pillow',
         'model.bbox_head.loss_cls.type': 'GHMC', 'model.bbox_head.loss_cls.bins': 7})
-    assert cfg.model.backbone.init_cfg.checkpoint == 'x.pth' and cfg.param_scheduler[0].verbose
+    assert cfg.model.backbone.init_cfg.checkpoint == 'x.pth'
+    assert cfg.param_scheduler[0].verbose
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1

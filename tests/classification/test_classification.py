@@ -19,18 +19,23 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch.nn.functional import one_hot
 
-from mmdet_setdet.datasets import write_shape_folders
-from mmdet_setdet.datasets.checks import check_dataset
-from mmdet_setdet.datasets.shape_scenes import CLASSES
+from mmdet_setdet.checks import check_dataset
+from mmdet_setdet.classification import write_shape_folders
+from mmdet_setdet.datasets.generators import CLASSES
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones.crossformer import ARCHS
 
 # Config: (millions of parameters in the papers, drop path)
 PUBLISHED = {
-    'crossformer_t_imagenet': (27.8, 0.1), 'crossformer_s_imagenet': (30.7, 0.2),
-    'crossformer_b_imagenet': (52.0, 0.3), 'crossformer_l_imagenet': (92.0, 0.5),
-    'crossformerpp_s_imagenet': (23.3, 0.2), 'crossformerpp_b_imagenet': (52.0, 0.3),
-    'crossformerpp_l_imagenet': (92.0, 0.5), 'crossformerpp_h_imagenet': (96.0, 0.5)}
+    'crossformer_t_imagenet': (27.8, 0.1),
+    'crossformer_s_imagenet': (30.7, 0.2),
+    'crossformer_b_imagenet': (52.0, 0.3),
+    'crossformer_l_imagenet': (92.0, 0.5),
+    'crossformerpp_s_imagenet': (23.3, 0.2),
+    'crossformerpp_b_imagenet': (52.0, 0.3),
+    'crossformerpp_l_imagenet': (92.0, 0.5),
+    'crossformerpp_h_imagenet': (96.0, 0.5),
+}
 SIDE = 64  # pixels
 
 
@@ -65,9 +70,14 @@ def load_small(load):
     """The same, made small: a narrow, shallow arch of the same kind, 6 classes, small images; with changes merged."""
     def read(name, **changes):
         cfg = load(name)
-        cfg.model.backbone.arch = {**ARCHS[cfg.model.backbone.arch], 'embed_dims': 32, 'depths': (1, 1, 4, 1)}
-        small = {'model.in_channels': 256, 'model.num_classes': 6, 'train_dataloader.batch_size': 8,
-                 'train_dataloader.dataset.pipeline.1.size': SIDE}
+        arch = ARCHS[cfg.model.backbone.arch]
+        cfg.model.backbone.arch = {**arch, 'embed_dims': 32, 'depths': (1, 1, 4, 1)}
+        small = {
+            'model.in_channels': 256,
+            'model.num_classes': 6,
+            'train_dataloader.batch_size': 8,
+            'train_dataloader.dataset.pipeline.1.size': SIDE,
+        }
         for loader in ('train', 'val', 'test'):
             small.update({f'{loader}_dataloader.num_workers': 0, f'{loader}_dataloader.persistent_workers': False})
         for loader in ('val', 'test'):
@@ -79,23 +89,36 @@ def load_small(load):
     return read
 
 
+def batch_of(dataset, indices):
+    return pseudo_collate([dataset[index] for index in indices])
+
+
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_config_has_the_published_size_and_recipe(load, name):
-    cfg, (millions, drop_path) = load(name), PUBLISHED[name]
+    cfg = load(name)
+    (millions, drop_path) = PUBLISHED[name]
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    assert type(model).__name__ == 'ImageClassifier' and type(model.backbone).__name__ == 'CrossFormer'
+    assert type(model).__name__ == 'ImageClassifier'
+    assert type(model.backbone).__name__ == 'CrossFormer'
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
-    assert model.head.out_features == 1000 and model.label_smoothing == 0.1
+    assert model.head.out_features == 1000
+    assert model.label_smoothing == 0.1
     assert cfg.model.backbone.drop_path_rate == drop_path
-    assert cfg.default_scope == 'mmdet' and cfg.runner_type == 'CheckingRunner'
-    assert cfg.train_cfg.max_epochs == 300 and cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.default_scope == 'mmdet'
+    assert cfg.runner_type == 'CheckingRunner'
+    assert cfg.train_cfg.max_epochs == 300
+    assert cfg.auto_scale_lr.base_batch_size == 1024
     assert cfg.train_dataloader.batch_size * 8 == 1024
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 5e-4 * 1024 / 512, 0.05)
+    assert optimizer.type == 'AdamW'
+    assert optimizer.lr == 5e-4 * 1024 / 512
+    assert optimizer.weight_decay == 0.05
     assert cfg.optim_wrapper.clip_grad.max_norm == 5
     erase, mix = model.data_preprocessor.augments
-    assert (erase.prob, mix.mixup, mix.cutmix, mix.prob, mix.cutmix_prob) == (0.25, 0.8, 1, 1, 0.5)
+    assert erase.prob == 0.25
+    assert (mix.mixup, mix.cutmix) == (0.8, 1)
+    assert (mix.prob, mix.cutmix_prob) == (1, 0.5)
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
@@ -107,33 +130,40 @@ def test_trains_a_step_and_tests(load_small, name):
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     parts = model.backbone.patch_embed.projs[0].weight, model.head.weight
     before = [part.clone() for part in parts]
-    log = model.train().train_step(pseudo_collate([data[i] for i in (0, 5, 10, 15)]), wrapper)
+    log = model.train().train_step(batch_of(data, (0, 5, 10, 15)), wrapper)
     assert 1 < log['loss'] < 3
     assert not any(map(torch.equal, parts, before))
     data = DATASETS.build(cfg.test_dataloader.dataset)
-    samples = model.eval().test_step(pseudo_collate([data[i] for i in (0, 11)]))
+    samples = model.eval().test_step(batch_of(data, (0, 11)))
     assert [sample.gt_label for sample in samples] == [0, 5]
     for sample in samples:
-        assert sample.pred_scores.shape == (6, ) and sample.pred_scores.sum().item() == pytest.approx(1)
-        assert sample.pred_label == sample.pred_scores.argmax() and sample.img_shape == (SIDE, SIDE)
+        assert sample.pred_scores.shape == (6, )
+        assert sample.pred_scores.sum().item() == pytest.approx(1)
+        assert sample.pred_label == sample.pred_scores.argmax()
+        assert sample.img_shape == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize('name', ['crossformer_s_imagenet', 'crossformerpp_s_imagenet'])
 def test_trains_a_step_in_mixed_precision(load_small, name):
     cfg = load_small(name)
-    cfg.model.data_preprocessor.augments, cfg.model.backbone.drop_path_rate = [], 0.
+    cfg.model.data_preprocessor.augments = []
+    cfg.model.backbone.drop_path_rate = 0.
     model = MODELS.build(cfg.model).train()
     model.init_weights()
     data = DATASETS.build(cfg.test_dataloader.dataset)
-    batch = model.data_preprocessor(pseudo_collate([data[i] for i in (0, 5, 10, 11)]), training=True)
-    losses, gradients = [], []
+    batch = model.data_preprocessor(batch_of(data, (0, 5, 10, 11)), training=True)
+    losses = []
+    gradients = []
     for lower in (False, True):
         with torch.autocast('cpu', torch.bfloat16, enabled=lower):
-            losses.append(model(**batch, mode='loss')['loss'])
-        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(losses[-1], list(model.parameters()))]))
-    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
+            loss = model(**batch, mode='loss')['loss']
+        losses.append(loss.item())
+        by_parameter = torch.autograd.grad(loss, list(model.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in by_parameter]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
     full, lower = gradients
-    assert lower.dtype == torch.float32 and torch.cosine_similarity(full, lower, 0) > 0.99
+    assert lower.dtype == torch.float32
+    assert torch.cosine_similarity(full, lower, 0) > 0.99
 
 
 def test_quick_start_learns_by_heart(load):
@@ -141,22 +171,26 @@ def test_quick_start_learns_by_heart(load):
     model = MODELS.build(cfg.model).train()
     model.init_weights()
     data = DATASETS.build(cfg.train_dataloader.dataset)
-    batch = pseudo_collate([data[i] for i in range(0, 24, 2)])
+    batch = batch_of(data, range(0, 24, 2))
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(25)]
     assert min(losses[-5:]) < 0.6 * losses[0]
-    assert DATASETS.build(cfg.val_dataloader.dataset).get_data_info(0)['img_path'].startswith(cfg.data_root + '/train')
+    validation = DATASETS.build(cfg.val_dataloader.dataset)
+    path = validation.get_data_info(0)['img_path']
+    assert path.startswith(f'{cfg.data_root}/train')
 
 
 def test_learning_rate_is_the_authors(load):
     cfg = load('crossformer_t_imagenet')
-    length, optimizer = 5, torch.optim.AdamW([torch.zeros(1, requires_grad=True)], 1e-3)
+    length = 5
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], 1e-3)
     schedulers = []
     for scheduler in copy.deepcopy(cfg.param_scheduler):
         assert scheduler.pop('convert_to_iter_based')
         kind = PARAM_SCHEDULERS.get(scheduler.pop('type'))
         schedulers.append(kind.build_iter_from_epoch(optimizer, epoch_length=length, **scheduler))
-    total, warm_up = 300 * length, 20 * length
+    total = 300 * length
+    warm_up = 20 * length
     for step in range(total):
         if step < warm_up:
             expected = 1e-6 + step / warm_up * (1e-3 - 1e-6)
@@ -181,23 +215,31 @@ def test_what_decays(load_small, position):
 
 
 def test_preprocessor_normalises_alike_one_by_one_and_together():
-    preprocess = MODELS.build(dict(type='ClassPreprocessor', mean=[10., 20., 30.], std=[1., 2., 4.], bgr_to_rgb=True))
+    mean = [10., 20., 30.]
+    std = [1., 2., 4.]
+    preprocess = MODELS.build(dict(type='ClassPreprocessor', mean=mean, std=std, bgr_to_rgb=True))
     images = [torch.randint(0, 256, (3, 6, 5), dtype=torch.uint8) for _ in range(2)]
     together = preprocess(dict(inputs=images, data_samples=None), training=True)
     assert 'targets' not in together
     larger = torch.zeros(3, 9, 5, dtype=torch.uint8)
     apart = preprocess(dict(inputs=[*images, larger], data_samples=None))['inputs']
     assert torch.equal(together['inputs'], apart[:2, :, :6])
-    expected = (images[0].flip(0).float() - torch.tensor([10., 20, 30])[:, None, None]) / torch.tensor(
-        [1., 2, 4])[:, None, None]
+    rgb = images[0].flip(0).float()
+    expected = (rgb - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     assert torch.equal(together['inputs'][0], expected)
 
 
 def test_loss_is_smoothed_cross_entropy():
+    backbone = dict(type='ResNet', depth=18, base_channels=8, out_indices=(3, ))
     model = MODELS.build(dict(
-        type='ImageClassifier', in_channels=64, num_classes=5, label_smoothing=0.1,
-        backbone=dict(type='ResNet', depth=18, base_channels=8, out_indices=(3, )))).eval()
-    images, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 4, 2])
+        type='ImageClassifier',
+        in_channels=64,
+        num_classes=5,
+        label_smoothing=0.1,
+        backbone=backbone))
+    model.eval()
+    images = torch.randn(3, 3, 32, 32)
+    labels = torch.tensor([0, 4, 2])
     samples = [BaseDataElement(gt_label=label) for label in labels.tolist()]
     smooth = one_hot(labels, 5) * 0.9 + 0.1 / 5
     expected = -(smooth * model(images).log_softmax(1)).sum(1).mean()
@@ -221,24 +263,32 @@ def test_accuracy():
         'accuracy/top1': pytest.approx(100 / 3), 'accuracy/top2': pytest.approx(200 / 3), 'accuracy/top5': 100}
 
 
-def test_accuracy_of_saying_nothing_is_zero():
+def test_equal_and_undefined_scores_are_never_right():
     metric = METRICS.build(dict(type='Accuracy', topk=(1, )))
-    metric.process(None, [sample([.25] * 4, 0), sample([float('nan')] * 4, 0), sample([1., float('nan'), 0., 0.], 0)])
+    nan = float('nan')
+    metric.process(None, [
+        sample([.25, .25, .25, .25], 0),
+        sample([nan, nan, nan, nan], 0),
+        sample([1., nan, 0., 0.], 0),
+    ])
     assert metric.evaluate(3) == {'accuracy/top1': 0}
 
 
 def test_classes_are_folders_in_order(miniature):
     build = dict(type='ImageFolder', data_root=str(miniature), data_prefix=dict(img_path='train'))
     data = DATASETS.build(build)
-    assert data.metainfo['classes'] == tuple(sorted(CLASSES)) and len(data) == 24
+    assert data.metainfo['classes'] == tuple(sorted(CLASSES))
+    assert len(data) == 24
     info = data.get_data_info(4)
-    assert info['gt_label'] == 1 and info['img_path'] == f'{miniature}/train/cross/cross_00000.JPEG'
+    assert info['gt_label'] == 1
+    assert info['img_path'] == f'{miniature}/train/cross/cross_00000.JPEG'
     chosen = DATASETS.build(dict(metainfo=dict(classes=('star', 'ring')), **build))
-    assert len(chosen) == 8 and 'star' in chosen.get_data_info(0)['img_path']
+    assert len(chosen) == 8
+    assert 'star' in chosen.get_data_info(0)['img_path']
     assert [chosen.get_data_info(i)['gt_label'] for i in (3, 4)] == [0, 1]
 
 
-def test_what_is_wrong_with_the_folders(miniature, tmp_path):
+def test_wrong_folders_are_named(miniature, tmp_path):
     def build(**kwargs):
         return DATASETS.build({'type': 'ImageFolder', 'data_root': str(tmp_path), **kwargs})
 
@@ -288,7 +338,8 @@ def test_pictures(tmp_path):
     visualizer.add_datasample('picture', np.full((50, 100, 3), 128, np.uint8), sample, out_file=str(file))
     picture = np.asarray(Image.open(file))
     assert picture.shape == (224, 448, 3)
-    assert (picture[:40, :80] > 200).any() and (picture[100:] == 128).all()
+    assert (picture[:40, :80] > 200).any()
+    assert (picture[100:] == 128).all()
 
 
 def arguments(cfg, folder):
@@ -307,17 +358,21 @@ def test_tools(load_small, tmp_path):
     assert (work / 'best_accuracy_top1_epoch_1.pth').is_file()
     cfg.train_cfg.max_epochs = 2
     model = tool('train').main([*arguments(cfg, tmp_path), '--resume'])
-    assert type(model).__name__ == 'ImageClassifier' and (work / 'epoch_2.pth').is_file()
+    assert type(model).__name__ == 'ImageClassifier'
+    assert (work / 'epoch_2.pth').is_file()
     saved = torch.load(work / 'epoch_2.pth', weights_only=False)
-    averaged, last = saved['state_dict']['head.weight'], saved['ema_state_dict']['module.head.weight']
-    assert torch.equal(last, model.head.weight) and not torch.equal(averaged, last)
+    averaged = saved['state_dict']['head.weight']
+    last = saved['ema_state_dict']['module.head.weight']
+    assert torch.equal(last, model.head.weight)
+    assert not torch.equal(averaged, last)
     config, *rest = arguments(cfg, tmp_path)
     metrics = tool('test').main([
         config, str(work / 'epoch_2.pth'), '--eval', 'accuracy', '--out', str(tmp_path / 'out.pkl'), '--show-dir',
         str(tmp_path / 'pictures'), *rest])
     assert 0 <= metrics['accuracy/top1'] <= metrics['accuracy/top5'] <= 100
     results = pickle.loads((tmp_path / 'out.pkl').read_bytes())
-    assert len(results) == 12 and results[0]['pred_scores'].shape == (6, )
+    assert len(results) == 12
+    assert results[0]['pred_scores'].shape == (6, )
     assert metrics['accuracy/top1'] == pytest.approx(
         100 * np.mean([result['pred_label'] == result['gt_label'] for result in results]))
     assert len(list((tmp_path / 'pictures').iterdir())) == 12
@@ -338,7 +393,8 @@ def test_other_class_folders_are_named(load_small, miniature, tmp_path):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(data)
     tool('train').main(arguments(cfg, tmp_path))
-    first, last = sorted(CLASSES)[0], sorted(CLASSES)[-1]
+    first = sorted(CLASSES)[0]
+    last = sorted(CLASSES)[-1]
     (data / 'val' / last).rename(data / 'val' / 'aardvark')
     cfg.experiment_name = new_name()
     with pytest.raises(InputError, match=f'data/val: .* than those of .*data/train: label 0 is aardvark .* {first} t'):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmdet_setdet  # noqa: F401
-from mmdet_setdet.datasets.checks import check_classes, checked_annotations
+from mmdet_setdet.checks import check_classes, checked_data_sets
 from mmdet_setdet.engine.command_line import add_config_options, load_config, run
 from mmdet_setdet.engine.models import build_model
 from mmdet_setdet.errors import InputError
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     check_loaders(cfg, args.split, args.config)
     model = build_model(cfg.model, args.checkpoint).eval()
     names = allowed_assigners(model, args.assigner)
-    with checked_annotations():
+    with checked_data_sets():
         dataset = DATASETS.build(cfg[f'{args.split}_dataloader'].dataset)
     check_classes(cfg.model, dataset, args.config)
     weights = Path(args.checkpoint).name if args.checkpoint else 'random weights, nothing learned'

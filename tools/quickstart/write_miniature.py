@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from mmdet_setdet.datasets import write_shape_folders
+from mmdet_setdet.classification import write_shape_folders
 from mmdet_setdet.engine.command_line import run
 
 

@@ -59,7 +59,7 @@ class DETR(DetectionTransformer):
         super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
 
     def _check_head(self, head_type: str | type) -> None:
-        head_class = MODELS.get(head_type) if isinstance(head_type, str) else head_type
+        head_class = MODELS.mmdet.get(head_type) if isinstance(head_type, str) else head_type
         if head_class is not None and not issubclass(head_class, DETRHead):
             name = head_class.__name__
             raise InputError(f"model.bbox_head is mmdet's {name}, which this {type(self).__name__} cannot train; set "

@@ -7,7 +7,7 @@ import torch
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.structures import InstanceData
 
-from ...datasets.checks import check_dataset, leaves
+from ...checks import base_datasets, check_dataset
 from ...errors import InputError
 
 
@@ -54,26 +54,26 @@ def labelled_images(dataset: BaseDataset, pipeline: list, names: Sequence[str] =
     Raises:
         InputError: There is no such image, or it has no ground truth.
     """
-    for leaf in leaves(dataset):
-        leaf.pipeline = Compose(pipeline)
+    for base in base_datasets(dataset):
+        base.pipeline = Compose(pipeline)
     check_dataset(dataset)
-    places = [(leaf, index) for leaf in leaves(dataset) for index in range(len(leaf))]
+    places = [(base, index) for base in base_datasets(dataset) for index in range(len(base))]
     if not names:
         yield from _first_images(places, limit)
     for name in names:
-        leaf, index = _find(places, name)
-        yield _load(leaf, index, name)
+        base, index = _find(places, name)
+        yield _load(base, index, name)
 
 
 def _first_images(places: list[tuple[BaseDataset, int]], limit: int) -> Iterator[LabelledImage]:
     """Yield the first images with ground truths."""
     num_yielded = 0
-    for leaf, index in places:
+    for base, index in places:
         if num_yielded == limit:
             return
-        if _instances(leaf.get_data_info(index)):
+        if _instances(base.get_data_info(index)):
             num_yielded += 1
-            yield _load(leaf, index, str(index))
+            yield _load(base, index, str(index))
     if not num_yielded:
         raise InputError(f'none of the {len(places)} images of the data set has an object')
 
@@ -82,12 +82,12 @@ def _find(places: list[tuple[BaseDataset, int]], name: str) -> tuple[BaseDataset
     """Look up an image by index or file name."""
     if name.isdigit() and int(name) < len(places):
         return places[int(name)]
-    for leaf, index in places:
-        path = leaf.get_data_info(index)['img_path']
+    for base, index in places:
+        path = base.get_data_info(index)['img_path']
         if path == name or path.endswith(f'/{name}'):
-            return leaf, index
-    leaf, index = places[0]
-    example = leaf.get_data_info(index)['img_path'].rpartition('/')[2]
+            return base, index
+    base, index = places[0]
+    example = base.get_data_info(index)['img_path'].rpartition('/')[2]
     raise InputError(f'--image {name}: not in the data set of {len(places)} images; give the name of a file as in its '
                      f'annotations, such as {example}, or an index from 0 to {len(places) - 1}, or choose another data '
                      'set of the config with --split')
@@ -98,14 +98,14 @@ def _instances(info: dict) -> list[dict]:
     return [instance for instance in info.get('instances', []) if not instance.get('ignore_flag')]
 
 
-def _load(leaf: BaseDataset, index: int, name: str) -> LabelledImage:
+def _load(base: BaseDataset, index: int, name: str) -> LabelledImage:
     """Pass an image through the pipeline and scale its boxes like it."""
-    info = leaf.get_data_info(index)
+    info = base.get_data_info(index)
     path = info['img_path']
     instances = _instances(info)
     if not instances:
         raise InputError(f'--image {name}: {path} has no object, so nothing is assigned; choose another image')
-    packed = leaf.pipeline(info)
+    packed = base.pipeline(info)
     scale = packed['data_samples'].metainfo.get('scale_factor', (1., 1.))
     bboxes = torch.tensor([instance['bbox'] for instance in instances]).float()
     labels = torch.tensor([instance['bbox_label'] for instance in instances])

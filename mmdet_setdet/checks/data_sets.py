@@ -1,0 +1,88 @@
+"""Checks of whole data sets: their annotations and folders while they are built, their files while they are loaded."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmengine.dataset import BaseDataset
+
+from ..errors import InputError
+from .annotations import CheckedCOCO
+from .images import CheckedLoad
+
+NOTHING_LEFT = 'check filter_cfg (filter_empty_gt, min_size), indices and ann_file'
+
+
+@contextmanager
+def checked_data_sets() -> Iterator[None]:
+    """Check data sets that are built within this context.
+
+    A data set reads its annotations and packs its list of images within ``__init__``, below wrappers too, so there is
+    no instance that could be given another reader. Two attributes of the classes are replaced for a while instead.
+
+    Raises:
+        InputError: The annotations do not pass :class:`CheckedCOCO`, no image is left after filtering, or a folder
+            is missing.
+    """
+    with _replaced(CocoDataset, 'COCOAPI', CheckedCOCO), \
+            _replaced(BaseDataset, '_serialize_data', _serialize_if_any):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise InputError(
+                f'{error.filename or error}: no such folder of images; set data_root (for the configs of ADE20K the '
+                'environment variable SETDET_ADE) or data_prefix') from error
+
+
+@contextmanager
+def _replaced(owner: type, name: str, value) -> Iterator[None]:
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+_serialize = BaseDataset._serialize_data
+
+
+def _serialize_if_any(dataset: BaseDataset):
+    """Serialize the list of images as mmengine does, which fails in numpy if the list is empty."""
+    if not dataset.data_list:
+        raise InputError(f'no image is left of the data set: {NOTHING_LEFT}')
+    return _serialize(dataset)
+
+
+def base_datasets(dataset) -> Iterator:
+    """Iterate over the data sets below wrappers such as ConcatDataset, RepeatDataset and MultiImageMixDataset."""
+    inner = list(getattr(dataset, 'datasets', None) or ())
+    for name in ('dataset', '_dataset'):
+        if not inner and hasattr(dataset, name):
+            inner = [getattr(dataset, name)]
+    if not inner:
+        yield dataset
+    for child in inner:
+        yield from base_datasets(child)
+
+
+def check_dataset(dataset) -> None:
+    """Check that a data set is not empty, and have its loaders of images and label maps report bad files from now on.
+
+    Raises:
+        InputError: The data set is empty.
+    """
+    if not len(dataset):
+        raise InputError(f'the data set is empty: {NOTHING_LEFT}')
+    for base in base_datasets(dataset):
+        pipeline = getattr(base, 'pipeline', None)
+        transforms = getattr(pipeline, 'transforms', [])
+        transforms[:] = [CheckedLoad(t) if _loads_a_file(t) else t for t in transforms]
+
+
+def _loads_a_file(transform) -> bool:
+    # Subclasses may read something else than a file. Only mmseg's loaders of annotations read label maps.
+    if type(transform) is LoadImageFromFile:
+        return True
+    is_of_mmseg = type(transform).__module__.startswith('mmseg.')
+    return is_of_mmseg and isinstance(transform, LoadAnnotations)

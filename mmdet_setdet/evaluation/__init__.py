@@ -1,4 +1,0 @@
-"""Metrics of this package; COCO's are mmdet's."""
-from .accuracy import Accuracy
-
-__all__ = ['Accuracy']
