@@ -105,7 +105,7 @@ class TestSteps:
         assert is_padded.any()
         assert not problem.demand[:, :-1][is_padded].any()
 
-    def test_an_image_with_a_lonely_ground_truth_is_a_problem_of_its_own(self):
+    def test_an_image_with_a_ground_truth_near_no_prediction_is_a_problem_of_its_own(self):
         batch = scene([2, 2, 2], **SMALL)
         batch.objects[1].bboxes[1] = BETWEEN_POINTS
         narrow, wide = OTAAssigner().build_problems(*inputs_of(batch))
