@@ -29,11 +29,7 @@ def bare_names() -> None:
     """
     from .registry import REGISTRIES
     for registry in REGISTRIES:
-        registry.mmdet.import_from_location()
-        root = registry.parent
-        for name, module in registry.module_dict.items():
-            if name not in registry.mmdet.module_dict and name not in root.module_dict:
-                root.register_module(name=name, module=module)
+        registry.enter_bare_names()
 
 
 def config_names() -> None:

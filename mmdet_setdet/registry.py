@@ -24,10 +24,29 @@ class ScopedRegistry(Registry):
         name (str): Name of mmengine's and mmdet's registry, e.g. ``'MODELS'``.
     """
 
+    enters_bare_names = False
+
     def __init__(self, name: str) -> None:
         self.mmdet: Registry = getattr(mmdet.registry, name)
         root: Registry = getattr(mmengine.registry, name)
         super().__init__(root.name, parent=root, scope=SCOPE, locations=[SCOPE])
+
+    def enter_bare_names(self) -> None:
+        """Enter what mmdet lacks into mmengine's root registry, now and whenever a class is registered from now on.
+
+        Nothing that is registered there already is replaced.
+        """
+        self.enters_bare_names = True
+        self.mmdet.import_from_location()
+        root = self.parent
+        for name, module in self.module_dict.items():
+            if name not in self.mmdet.module_dict and name not in root.module_dict:
+                root.register_module(name=name, module=module)
+
+    def _register_module(self, *args, **kwargs) -> None:
+        super()._register_module(*args, **kwargs)
+        if self.enters_bare_names:
+            self.enter_bare_names()
 
     def build(self, cfg: dict, *args, **kwargs):
         return self.mmdet.build(cfg, *args, **kwargs)

@@ -54,7 +54,8 @@ def test_losses_equal_those_with_mmdets_assigner(name):
     model, got = losses(name, 'mmdet_setdet.HungarianAssigner', inputs, samples)
     head = getattr(model, 'bbox_head', None) or model.panoptic_head
     assert type(head.assigner) is HungarianAssigner
-    assert got.keys() == expected.keys() and len(got) > 3
+    assert got.keys() == expected.keys()
+    assert len(got) > 3
     for key, value in expected.items():
         assert torch.equal(got[key], value), key
     sum(got.values()).backward()

@@ -39,7 +39,7 @@ def run(switch, program):
     return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize('switch, left_out', [
+@pytest.mark.parametrize(('switch', 'left_out'), [
     ('', []),
     ('config_names, generated_images', ['config_names', 'generated_images']),
     ('all', list(PATCHES)),
@@ -58,7 +58,7 @@ def test_changes_are_left_out_by_name_with_a_warning(switch, left_out):
 LOAD = 'from mmengine.runner import CheckpointLoader; CheckpointLoader.load_checkpoint("detr+x.pth")'
 
 
-@pytest.mark.parametrize('switch, program, message', [
+@pytest.mark.parametrize(('switch', 'program', 'message'), [
     ('all', 'from mmdet_setdet.datasets import ShapesDataset; ShapesDataset(num_images=1)',
      'ShapesDataset needs generated_images, which the environment variable MMDET_SETDET_WITHOUT leaves out'),
     ('converted_checkpoints',

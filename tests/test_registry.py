@@ -55,7 +55,7 @@ def test_importing_changes_nothing_of_mmdets(program):
 ONLY_OURS = [
     (MODELS, 'CrossFormer'),
     (MODELS, 'DNDETR'),
-    (MODELS, 'FoldedConv2d'),
+    (MODELS, 'DeformableAttention'),
     (MODELS, 'ImageClassifier'),
     (DATASETS, 'ShapesDataset'),
     (mmdet.registry.RUNNERS, 'CheckingRunner'),
@@ -70,7 +70,7 @@ MMDET_HAS = [
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmdet_setdet', 'mmseg', None])
-@pytest.mark.parametrize('registry, name', ONLY_OURS)
+@pytest.mark.parametrize(('registry', 'name'), ONLY_OURS)
 def test_bare_name_is_ours_if_mmdet_has_none(scope, registry, name):
     cls = resolve(registry, name, scope)
     assert cls.__module__.startswith('mmdet_setdet.')
@@ -78,7 +78,7 @@ def test_bare_name_is_ours_if_mmdet_has_none(scope, registry, name):
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmdet_setdet'])
-@pytest.mark.parametrize('registry, name', MMDET_HAS)
+@pytest.mark.parametrize(('registry', 'name'), MMDET_HAS)
 def test_bare_name_is_mmdets_if_it_has_one(scope, registry, name):
     assert resolve(registry, name, scope).__module__.startswith('mmdet.')
     assert resolve(registry, f'mmdet_setdet.{name}', scope).__module__.startswith('mmdet_setdet.')

@@ -8,9 +8,9 @@ Q   all queries of an image: N + M      K   classes
 M   matching queries of an image        G   gts of an image, padded to the most in the batch
 N   queries of a group                  P   matched pairs
 """
-from .assignment import *  # noqa: F401,F403
-from .backbones import *  # noqa: F401,F403
-from .dense_heads import *  # noqa: F401,F403
-from .detectors import *  # noqa: F401,F403
-from .queries import *  # noqa: F401,F403
-from .test_time_augs import *  # noqa: F401,F403
+from .assignment import *  # noqa: F403
+from .backbones import *  # noqa: F403
+from .dense_heads import *  # noqa: F403
+from .detectors import *  # noqa: F403
+from .queries import *  # noqa: F403
+from .test_time_augs import *  # noqa: F403

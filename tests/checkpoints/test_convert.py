@@ -55,7 +55,7 @@ def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, ca
     for name in classifiers:
         assert state[name].view(len(state[name]), -1)[:, 0].tolist() == rows + [91.] * (FAMILY[source] in SOFTMAX)
     if source.startswith('dn-'):
-        assert state['denoising.label_enc.weight'][:, 7].tolist() == rows + [91.]
+        assert state['denoising.label_enc.weight'][:, 7].tolist() == [*rows, 91.0]
     assert converted['meta']['dataset_meta']['classes'] == CocoDataset.METAINFO['classes']
     printed = capsys.readouterr().out
     assert f'({FAMILY[source]}, guessed)' in printed

@@ -47,7 +47,7 @@ def test_annotation_file_missing(tiny):
         train(config)
 
 
-@pytest.mark.parametrize('content, message', [
+@pytest.mark.parametrize(('content', 'message'), [
     ('{"images": [', 'annotations.json: not JSON'),
     ('[1, 2]', 'annotations.json: not a COCO annotation file'),
     ({'info': {}, 'data': []}, r'no list "images" \(it has: info, data\)'),
@@ -60,7 +60,7 @@ def test_annotation_file_not_coco(tiny, content, message):
         train(config)
 
 
-@pytest.mark.parametrize('field, value, message', [
+@pytest.mark.parametrize(('field', 'value', 'message'), [
     ('category_id', 4, r'annotation 2 has category_id 4, which is not among the 3 ids in "categories"'),
     ('bbox', [1, 2, 3], r'annotation 2 has the bbox \[1, 2, 3\]; it must be four numbers'),
     ('bbox', [float('nan'), 2, 3, 4], r'annotation 2 \(image 2\) has a bbox that is not finite'),
@@ -200,7 +200,7 @@ class TestCheckpointOfAnotherModel:
             tool('test').main([config, str(half), '--work-dir', str(tmp_path)])
 
 
-@pytest.mark.parametrize('option, message', [
+@pytest.mark.parametrize(('option', 'message'), [
     ('modle.backbone.depth=50', r'the config takes no "modle"; did you mean model.backbone.depth\?'),
     ('model.backbne.depth=50', r'model \(RetinaNet\) takes no "backbne"; did you mean model.backbone.depth\?'),
     ('model.backbone.dept=50', r'model.backbone \(ResNet\) takes no "dept"; did you mean model.backbone.depth\?'),

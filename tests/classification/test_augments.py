@@ -16,7 +16,7 @@ def _numpy_seed():
     np.random.seed(0)
 
 
-@pytest.mark.parametrize('mixup, cutmix', [(0.8, 0.), (0., 1.), (0.8, 1.)])
+@pytest.mark.parametrize(('mixup', 'cutmix'), [(0.8, 0.), (0., 1.), (0.8, 1.)])
 @pytest.mark.parametrize('count', [1, 2, 7])
 def test_targets_are_mixed_as_the_images_are(mixup, cutmix, count):
     mix = MODELS.build(dict(type='MixImages', mixup=mixup, cutmix=cutmix))

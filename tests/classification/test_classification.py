@@ -378,7 +378,7 @@ def test_tools(load_small, tmp_path):
     assert len(list((tmp_path / 'pictures').iterdir())) == 12
 
 
-@pytest.mark.parametrize('changes, message', [
+@pytest.mark.parametrize(('changes', 'message'), [
     ({'model.num_classes': 1000}, r'the data set has 6 classes \(circle, .*\), model.num_classes is 1000'),
     ({'train_dataloader.batch_size': 128}, 'has 24 images, less than one batch, .*make batch_size smaller')])
 def test_tools_say_what_is_wrong(load_small, tmp_path, changes, message):

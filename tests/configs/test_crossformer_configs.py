@@ -113,7 +113,7 @@ def test_groups_are_those_that_the_published_figures_belong_to(name):
         assert 'group_sizes' in backbone, 'else CrossFormer++ has its own'
 
 
-@pytest.mark.parametrize('name, published', [
+@pytest.mark.parametrize(('name', 'published'), [
     ('mask_rcnn_crossformer_s_fpn_1x', 301.0),
     ('mask_rcnn_crossformer_s_fpn_3x', 291.1),
 ])

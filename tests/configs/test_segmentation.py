@@ -328,7 +328,7 @@ def random_weights(shapes):
 
 
 @needs_mmseg
-@pytest.mark.parametrize('name, head_shapes, changes', [
+@pytest.mark.parametrize(('name', 'head_shapes', 'changes'), [
     ('semantic_fpn_crossformer_s_ade20k', fpn_shapes, dict(neck=dict(in_channels=CHANNELS))),
     ('upernet_crossformerpp_s_ade20k', upernet_shapes, SMALL_UPERNET),
 ])
@@ -371,7 +371,7 @@ def test_converts_the_authors_checkpoints(name, head_shapes, changes, tmp_path, 
 
 
 @needs_mmseg
-@pytest.mark.parametrize('options, message', [
+@pytest.mark.parametrize(('options', 'message'), [
     (['model.decode_head.dropout=0.2'], r'model.decode_head \(FPNHead\) takes no "dropout".*dropout_ratio'),
     (['model.backbone.group_size=14'], r'model.backbone \(CrossFormer\) takes no "group_size".*group_sizes'),
 ])

@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData
 from mmdet_setdet.datasets import ShapeScenes, ShapesDataset
 from mmdet_setdet.errors import InputError
 
-CONFIG = CONFIGS / '_base_' / 'shapes_detection.py'
+CONFIG = CONFIGS / '_base_/datasets/shapes_detection.py'
 
 
 def read(path):
@@ -116,7 +116,7 @@ def test_filters_indices_classes_and_lazy_init():
     np.testing.assert_array_equal(image, two.scenes.render(0))
 
 
-@pytest.mark.parametrize('settings, named', [
+@pytest.mark.parametrize(('settings', 'named'), [
     (dict(num_images=0), 'num_images'),
     (dict(min_objects=3, max_objects=2), 'max_objects'),
     (dict(object_size=(0.5, 0.2)), 'object_size'),

@@ -29,7 +29,8 @@ def theirs_like(ours: nn.Module, arch: str, form: str) -> nn.Module:
     """The authors' model with our weights; built for each image, since theirs is changed by small ones."""
     model = authors.build_crossformer(arch, form)
     found = model.load_state_dict(ours.state_dict(), strict=False)
-    assert not found.unexpected_keys and not [key for key in found.missing_keys if not key.startswith('head.')]
+    assert not found.unexpected_keys
+    assert not [key for key in found.missing_keys if not key.startswith('head.')]
     return model.eval()
 
 

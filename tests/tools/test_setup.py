@@ -11,6 +11,8 @@ import torch
 from helpers.configs import REPOSITORY
 from helpers.tiny_detector import tool
 
+from mmdet_setdet.errors import InputError
+
 ROOT = REPOSITORY
 decisions = tool('setup/decisions')
 
@@ -165,5 +167,5 @@ def test_unknown_config_name_is_named(tmp_path):
     import mmdet_setdet  # noqa: F401
 
     (tmp_path / 'mine.py').write_text("_base_ = 'mmdet_setdet::no_such.py'\n")
-    with pytest.raises(FileNotFoundError, match=r'mine\.py: mmdet_setdet has no config no_such\.py'):
+    with pytest.raises(InputError, match=r'mine\.py: mmdet_setdet has no config no_such\.py'):
         Config.fromfile(str(tmp_path / 'mine.py'))

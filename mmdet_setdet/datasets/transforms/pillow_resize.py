@@ -20,7 +20,7 @@ def shorter_side_size(width: int, height: int, side: int, longest: int) -> tuple
     short, long = sorted((width, height))
     # The order of the operations is the authors': another one may round to another pixel.
     if float(long) / float(short) * side > longest:
-        side = int(round(longest * float(short) / float(long)))
+        side = round(longest * float(short) / float(long))
     if side == short:
         return width, height
     if width < height:

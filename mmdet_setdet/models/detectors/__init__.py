@@ -3,4 +3,4 @@ from .dab_detr import DABDETR
 from .deformable_detr import DeformableDETR
 from .detr import DETR
 
-__all__ = ['ConditionalDETR', 'DABDETR', 'DETR', 'DeformableDETR']
+__all__ = ['DABDETR', 'DETR', 'ConditionalDETR', 'DeformableDETR']

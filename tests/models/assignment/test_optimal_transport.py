@@ -108,7 +108,7 @@ class TestSinkhorn:
         assert not padded.plan[:, 5:].any()
         assert not padded.plan[..., 60:].any()
 
-    @pytest.mark.parametrize('scale, tolerance', [(1e-4, 1e-3), (1e4, 0.1), (1e6, None)])
+    @pytest.mark.parametrize(('scale', 'tolerance'), [(1e-4, 1e-3), (1e4, 0.1), (1e6, None)])
     def test_no_cost_is_too_large_or_too_small_for_float32(self, scale, tolerance):
         costs, supply, demand = random_problem()
         plan = sinkhorn(costs * scale, supply, demand).plan

@@ -403,7 +403,7 @@ def test_it_is_registered_by_its_bare_name():
     assert type(TASK_UTILS.build(dict(type='OTAAssigner'))) is OTAAssigner
 
 
-@pytest.mark.parametrize('options, message', [
+@pytest.mark.parametrize(('options', 'message'), [
     (dict(score_form='sigmoid'), "score_form='sigmoid'.*square_roots"),
     (dict(solver='exact'), "solver='exact'.*sinkhorn"),
     (dict(k=0), 'k=0'),
@@ -456,8 +456,10 @@ def test_sixteen_images_change_no_part_of_the_model(name):
     assert {**sixteen.model.backbone, 'init_cfg': None} == {**full.model.backbone, 'init_cfg': None}
     assert sixteen.optim_wrapper.optimizer.type == full.optim_wrapper.optimizer.type
     train, val = (getattr(sixteen, f'{split}_dataloader').dataset for split in ('train', 'val'))
-    assert train.type == val.type == 'CocoDataset' and train.indices == val.indices == 16
-    assert train.ann_file == val.ann_file and sixteen.val_evaluator.ann_file is None
+    assert train.type == val.type == 'CocoDataset'
+    assert train.indices == val.indices == 16
+    assert train.ann_file == val.ann_file
+    assert sixteen.val_evaluator.ann_file is None
     # Pictures are drawn on the original images, so their boxes must not be resized.
     steps = [step.type for step in val.pipeline]
     assert steps.index('Resize') < steps.index('LoadAnnotations')
@@ -485,7 +487,8 @@ def test_mmdets_detector_trains_a_step_with_it(name):
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    assert np.isfinite(totals).all() and totals[0] != totals[1]
+    assert np.isfinite(totals).all()
+    assert totals[0] != totals[1]
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
@@ -494,7 +497,8 @@ def test_benchmark_compares_the_same_labels(row, monkeypatch):
     monkeypatch.setattr(transport, 'GT_COUNTS', (1, 5))
     options = Options(repeats=1, size=(64, 96))
     found = [m for case in ROWS[row](options) for m in measure(row, case, 1, 'cpu', warmup=0)]
-    assert found and all(m.ours_ms > 0 and not m.max_abs_diff for m in found)
+    assert found
+    assert all(m.ours_ms > 0 and not m.max_abs_diff for m in found)
     assert {'mmdet SimOTA'} <= {m.peer for m in found}
 
 
@@ -502,7 +506,12 @@ def test_quality_tool_finds_the_exact_plan_at_small_eps(capsys):
     options = dict(images=[1], objects=[2], size=[96, 128], eps=[0.1, 0.01], iterations=[5, 3000])
     argv = [word for name, values in options.items() for word in (f'--{name}', *map(str, values))]
     rows = {tuple(row[:2]): row[2:] for row in tool('analysis_tools/transport_quality').main(argv)}
-    assert len(rows) == 4 and len(capsys.readouterr().out.splitlines()) == 6
+    assert len(rows) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 6
     gap, error, labels, stray, _ = rows[0.01, 3000]
-    assert abs(gap) < 1 and error < 0.01 and labels <= 1 and stray <= 0.5
-    assert rows[0.1, 3000][0] > gap and rows[0.01, 5][1] > error
+    assert abs(gap) < 1
+    assert error < 0.01
+    assert labels <= 1
+    assert stray <= 0.5
+    assert rows[0.1, 3000][0] > gap
+    assert rows[0.01, 5][1] > error

@@ -113,7 +113,7 @@ def test_the_norm_of_a_classifier_loads_if_the_model_has_it(tmp_path):
     assert_loaded(model, weights)
 
 
-@pytest.mark.parametrize('prefix, message', [
+@pytest.mark.parametrize(('prefix', 'message'), [
     (None, r"none of its weights fits the backbone\. .*add prefix='backbone\.' to init_cfg"),
     ('encoder', r"with prefix='encoder'\. .*add prefix='backbone\.' to init_cfg"),
 ])

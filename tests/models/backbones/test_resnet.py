@@ -91,7 +91,7 @@ def test_frozen_norm_stays_frozen():
     assert trained_parts == {'layer2', 'layer3', 'layer4'}
 
 
-@pytest.mark.parametrize('contract, expected', [(True, [1, 2, 2]), (False, [2, 2, 2])])
+@pytest.mark.parametrize(('contract', 'expected'), [(True, [1, 2, 2]), (False, [2, 2, 2])])
 def test_dc5(contract, expected):
     model = ours(50, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2), contract_dilation=contract)
     assert [block.conv2.dilation for block in model.layer4] == [(d, d) for d in expected]
@@ -139,7 +139,7 @@ def test_random_weights_keep_the_scale(depth):
     assert max(stds) < 10, stds
 
 
-@pytest.mark.parametrize('depth, last_norm', [(18, 'bn2'), (50, 'bn3')])
+@pytest.mark.parametrize(('depth', 'last_norm'), [(18, 'bn2'), (50, 'bn3')])
 def test_zero_init_residual_is_mmdets(depth, last_norm):
     model = ours(depth, zero_init_residual=True, norm_cfg=dict(type='BN'))
     model.init_weights()

@@ -182,7 +182,7 @@ class TestScores:
         assert results[0].scores.max() == 1
 
 
-@pytest.mark.parametrize('point_offset, first_points', [(0., [[0, 0], [16, 0]]), (0.5, [[8, 8], [24, 8]])])
+@pytest.mark.parametrize(('point_offset', 'first_points'), [(0., [[0, 0], [16, 0]]), (0.5, [[8, 8], [24, 8]])])
 def test_points_stand_in_the_corner_or_in_the_centre_of_a_cell(point_offset, first_points):
     head = build_head(point_offset=point_offset)
     priors = head.prior_generator.grid_priors(SIZES, device='cpu')

@@ -45,7 +45,8 @@ def test_levels_know_what_is_padding():
 @pytest.mark.parametrize('padded', [{}, dict(image_sizes=[(64, 80)] * 2, input_size=(64, 80))])
 def test_levels_without_padding(padded):
     levels = FeatureLevels.from_maps([torch.rand(2, 3, 8, 10), torch.rand(2, 3, 4, 5)], **padded)
-    assert levels.padding is None and levels.masks == [None, None]
+    assert levels.padding is None
+    assert levels.masks == [None, None]
     assert torch.equal(levels.valid_ratios, torch.ones(2, 2, 2))
 
 
@@ -104,7 +105,7 @@ def test_what_lies_in_the_padding_does_not_matter_to_level_attention():
         torch.testing.assert_close(a[:, :1], b, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize('name, passes_on', [(BOTH, False), (ENCODER, True)])
+@pytest.mark.parametrize(('name', 'passes_on'), [(BOTH, False), (ENCODER, True)])
 def test_whether_a_box_loss_reaches_the_layer_before(name, passes_on):
     model = small_model(name)
     inputs, samples = ragged_batch()
@@ -117,12 +118,13 @@ def test_whether_a_box_loss_reaches_the_layer_before(name, passes_on):
     assert (gradient is not None and bool(gradient.any())) == passes_on
 
 
-@pytest.mark.parametrize('denoising, width', [(True, 255), (False, 256)])
+@pytest.mark.parametrize(('denoising', 'width'), [(True, 255), (False, 256)])
 def test_each_query_has_a_content_of_its_own(denoising, width):
     model = small_model(BOTH, **({} if denoising else {'denoising': None}))
     assert model.tgt_embed.weight.shape == (20, width)
     content = model.matching_queries(2)['query']
-    assert torch.equal(content[0], content[1]) and content[0].unique(dim=0).shape[0] == 20
+    assert torch.equal(content[0], content[1])
+    assert content[0].unique(dim=0).shape[0] == 20
     assert torch.equal(content[0, :, :width], model.tgt_embed.weight)
     assert not content[0, :, width:].any(), 'the indicator of matching queries is 0'
 
@@ -139,7 +141,8 @@ def test_without_level_embed_the_order_of_equal_levels_would_not_matter():
 def test_sampling_starts_as_a_star_and_boxes_near_their_anchors():
     model = small_model(BOTH, awake=False)
     for attention in (model.encoder.layers[0].self_attn, model.decoder.layers[1].cross_attn):
-        assert not attention.sampling_offsets.weight.any() and not attention.attention_weights.weight.any()
+        assert not attention.sampling_offsets.weight.any()
+        assert not attention.attention_weights.weight.any()
         reach = attention.sampling_offsets.bias.view(8, 4, 4, 2).abs().amax(-1)
         torch.testing.assert_close(reach, torch.arange(1., 5.).expand(8, 4, 4))
     for classifier in model.bbox_head.cls_branches:

@@ -40,7 +40,9 @@ def test_detr_without_objects_trains():
     model = small_model('detr_r50_150e.py')
     inputs, samples = ragged_batch((0, 0, 0))
     losses = model.loss(inputs, samples)
-    assert losses['loss_cls'] > 0 and losses['loss_bbox'] == 0 and losses['loss_iou'] == 0
+    assert losses['loss_cls'] > 0
+    assert losses['loss_bbox'] == 0
+    assert losses['loss_iou'] == 0
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
@@ -58,13 +60,17 @@ def test_results_are_in_pixels_of_the_original_image(name):
         results = model.predict(inputs, [sample.clone() for sample in samples])
     for sample, before, after in zip(samples, scaled, results):
         assert after.pred_instances.bboxes.shape == (15, 4)
-        assert after.pred_instances.labels.max() < 80 and after.pred_instances.scores.diff().max() <= 0
+        assert after.pred_instances.labels.max() < 80
+        assert after.pred_instances.scores.diff().max() <= 0
         factor = torch.tensor(sample.scale_factor).repeat(2)
         torch.testing.assert_close(after.pred_instances.bboxes * factor, before.pred_instances.bboxes)
         for result, shape in ((before, sample.img_shape), (after, sample.ori_shape)):
             boxes, (height, width) = result.pred_instances.bboxes, shape
-            assert boxes.min() >= 0 and boxes[:, 0::2].max() <= width + 0.5 and boxes[:, 1::2].max() <= height + 0.5
-            assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.std() > 1
+            assert boxes.min() >= 0
+            assert boxes[:, 0::2].max() <= width + 0.5
+            assert boxes[:, 1::2].max() <= height + 0.5
+            assert (boxes[:, 2:] >= boxes[:, :2]).all()
+            assert boxes.std() > 1
 
 
 @pytest.mark.parametrize('name', SINGLE_LEVEL)
@@ -109,7 +115,8 @@ def test_weights_make_the_round_trip(name, tmp_path):
         outputs = [model.eval()(inputs, samples, mode='tensor') for model in (first, second)]
     logits, boxes = outputs[0]
     queries = 20 * max(getattr(first, 'num_patterns', 0), 1)
-    assert logits.shape == (2, 3, queries, 80 if name.startswith('dn') else 81) and boxes.shape == (2, 3, queries, 4)
+    assert logits.shape == (2, 3, queries, 80 if name.startswith('dn') else 81)
+    assert boxes.shape == (2, 3, queries, 4)
     torch.testing.assert_close(*outputs)
 
 
@@ -127,11 +134,13 @@ def test_random_centres_are_spread_and_fixed():
     model = small_model('dn_detr_r50_50e.py', awake=False, num_queries=200, with_random_refpoints=True)
     centres = model.query_embedding.weight[:, :2].sigmoid()
     torch.testing.assert_close(centres.mean(0), torch.full((2, ), 0.5), atol=0.1, rtol=0)
-    assert centres.min() < 0.1 and centres.max() > 0.9
+    assert centres.min() < 0.1
+    assert centres.max() > 0.9
     inputs, samples = ragged_batch()
     sum(perturb_weights(model).loss(inputs, samples).values()).backward()
     gradient = model.query_embedding.weight.grad
-    assert not gradient[:, :2].any() and gradient[:, 2:].all(1).any()
+    assert not gradient[:, :2].any()
+    assert gradient[:, 2:].all(1).any()
 
 
 def test_patterns_multiply_queries_and_train():

@@ -90,7 +90,7 @@ def test_autocast_computes_points_in_float32(width):
     assert (exact - rounded).abs().max() < 0.02 * exact.abs().max()
 
 
-@pytest.mark.parametrize('reference_dims, shapes, message', [
+@pytest.mark.parametrize(('reference_dims', 'shapes', 'message'), [
     (4, SHAPES[:2], 'levels'),
     (4, [(8, 16), (4, 8), (2, 5)], '170 tokens, but value has 175'),
     (3, SHAPES, 'got 3 numbers'),
@@ -121,7 +121,7 @@ class Operator:
 MISSING = RuntimeError('ms_deform_attn_impl_forward: implementation for device cuda:0 not found.')
 
 
-@pytest.mark.parametrize('operator, calls', [
+@pytest.mark.parametrize(('operator', 'calls'), [
     (Operator(), 3),
     (Operator(error=MISSING), 1),
     (Operator(offset=1.), 1),

@@ -30,7 +30,8 @@ def test_box_noise_is_even_and_as_wide_as_the_paper_says(scale):
     reach = scale * torch.tensor([0.2 / 2, 0.4 / 2, 0.2, 0.4])
     shift = (noised - box) / reach
     assert shift.abs().max() <= 1 + 1e-5
-    assert shift.min(0).values.max() < -0.99 and shift.max(0).values.min() > 0.99
+    assert shift.min(0).values.max() < -0.99
+    assert shift.max(0).values.min() > 0.99
     torch.testing.assert_close(shift.mean(0), torch.zeros(4), atol=0.02, rtol=0)
     torch.testing.assert_close(shift.std(0), torch.full((4, ), 3**-0.5), atol=0.02, rtol=0)
     torch.testing.assert_close(torch.corrcoef(shift.t()), torch.eye(4), atol=0.03, rtol=0)
@@ -39,7 +40,8 @@ def test_box_noise_is_even_and_as_wide_as_the_paper_says(scale):
 def test_noised_boxes_stay_in_the_image():
     box = torch.tensor([0.95, 0.05, 0.9, 0.98]).expand(1, 5000, 4)
     noised = Denoising(80, 16, box_noise_scale=1.).noise_boxes(box)
-    assert noised.min() == 0 and noised.max() == 1
+    assert noised.min() == 0
+    assert noised.max() == 1
 
 
 @pytest.mark.parametrize('scale', [0., 0.2, 1.])
@@ -56,7 +58,9 @@ def test_queries_hold_label_indicator_and_box():
     denoising = Denoising(80, 16, num_groups=3, label_noise_scale=0., box_noise_scale=0., eps=1e-6)
     gts = ground_truths((2, 0, 4))
     queries = denoising(gts)
-    assert len(queries) == 12 and queries.content.shape == (3, 12, 16) and queries.anchors.shape == (3, 12, 4)
+    assert len(queries) == 12
+    assert queries.content.shape == (3, 12, 16)
+    assert queries.anchors.shape == (3, 12, 4)
     content, anchors = (x.unflatten(1, (3, 4)) for x in (queries.content, queries.anchors))
     for image, count in enumerate(gts.counts):
         labels, boxes = gts.labels[image, :count], gts.boxes[image, :count]
@@ -65,7 +69,8 @@ def test_queries_hold_label_indicator_and_box():
             torch.testing.assert_close(real[:, :-1], denoising.label_enc(labels))
             assert (real[:, -1] == 1).all()
             torch.testing.assert_close(anchors[image, group, :count].sigmoid(), boxes, atol=1e-5, rtol=1e-5)
-            assert not padded.any() and not anchors[image, group, count:].any()
+            assert not padded.any()
+            assert not anchors[image, group, count:].any()
     assert denoising.matching_content()[-1] == 0
     torch.testing.assert_close(denoising.matching_content()[:-1], denoising.label_enc.weight[80])
 
@@ -154,7 +159,8 @@ def test_denoising_is_off_at_inference():
 def test_without_denoising_it_is_dab_detr():
     dab, dn = dn_model(denoising=None), dn_model()
     result = dab.load_state_dict(dn.state_dict(), strict=False)
-    assert result.unexpected_keys == ['denoising.label_enc.weight'] and not result.missing_keys
+    assert result.unexpected_keys == ['denoising.label_enc.weight']
+    assert not result.missing_keys
     assert not dab.matching_queries(2)['query'].any()
     inputs, samples = ragged_batch()
     with torch.no_grad():

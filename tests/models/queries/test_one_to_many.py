@@ -50,7 +50,8 @@ def test_it_trains_every_parameter(counts, assigner):
     detr = model(dict(num_queries=30, assigner=assigner))
     inputs, samples = ragged_batch(counts)
     losses = detr.loss(inputs, samples)
-    assert losses['loss_one_to_many'].isfinite() and losses['loss_one_to_many'] > 0
+    assert losses['loss_one_to_many'].isfinite()
+    assert losses['loss_one_to_many'] > 0
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in detr.parameters() if p.requires_grad)
 
@@ -58,7 +59,8 @@ def test_it_trains_every_parameter(counts, assigner):
 def test_the_other_losses_and_the_results_do_not_know_of_it():
     with_group, without = model(denoising=None), model(None, denoising=None)
     result = without.load_state_dict(with_group.state_dict(), strict=False)
-    assert result.unexpected_keys == ['one_to_many.query_embedding.weight'] and not result.missing_keys
+    assert result.unexpected_keys == ['one_to_many.query_embedding.weight']
+    assert not result.missing_keys
     inputs, samples = ragged_batch()
     for detr in (with_group, without):
         for module in detr.modules():

@@ -84,7 +84,7 @@ ONE_BOX = InstanceData(bboxes=torch.tensor([[0., 0, 50, 50]]), scores=torch.tens
 NO_BOX = ONE_BOX[:0]
 
 
-@pytest.mark.parametrize('scale_range, count', [((0, 49), 0), ((0, 51), 1), ((51, 100), 0), ((49, 100), 1)])
+@pytest.mark.parametrize(('scale_range', 'count'), [((0, 49), 0), ((0, 51), 1), ((51, 100), 0), ((49, 100), 1)])
 def test_boxes_outside_of_a_views_range_are_dropped(scale_range, count):
     assert len(merge_views([ONE_BOX, NO_BOX], [scale_range])) == count
 

@@ -28,7 +28,7 @@ def test_equals_the_convolution(size, image_size):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize('size, grad, fast, on_blocks', [
+@pytest.mark.parametrize(('size', 'grad', 'fast', 'on_blocks'), [
     (16, True, True, True),
     (16, True, False, False),
     (16, False, True, False),

@@ -26,7 +26,7 @@ def assert_equals_grid_sample(shapes, locations, dtype=torch.float64, tolerance=
         torch.testing.assert_close(got, expected, rtol=0, atol=tolerance * largest)
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_inside_and_outside(dtype, tolerance):
     locations = torch.rand(2, 30, 2, 3, 4, 2) * 2 - 0.5  # three in four lie beyond the border
     assert_equals_grid_sample(SHAPES, locations, dtype, tolerance)

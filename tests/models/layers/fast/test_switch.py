@@ -10,7 +10,7 @@ from mmdet_setdet.models.layers import fast
 PROGRAM = 'from mmdet_setdet.models.layers import fast; print(fast.enabled())'
 
 
-@pytest.mark.parametrize('value, expected', [('0', 'False'), ('1', 'True')])
+@pytest.mark.parametrize(('value', 'expected'), [('0', 'False'), ('1', 'True')])
 def test_environment_sets_it(value, expected):
     environment = {**os.environ, 'MMDET_SETDET_FAST': value}
     result = subprocess.run(
