@@ -30,6 +30,7 @@ test: env
 
 lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)
+	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@
 The package carries the configs, the tools and the model index under ``mmdet_setdet/.mim``, where mmengine and mim look
 for them: copies in a wheel, links into the checkout for an editable install.
 """
+
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,10 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ('configs', 'tools', 'model-index.yml')
-LEFT_OUT = ('__pycache__', 'benchmarks')  # the benchmark compares with other code bases: for developers, in a checkout
+LEFT_OUT = (
+    '__pycache__',
+    'benchmarks',
+)  # the benchmark compares with other code bases: for developers, in a checkout
 
 
 def requirements(name: str) -> list[str]:
@@ -23,7 +27,9 @@ def requirements(name: str) -> list[str]:
 
 def version() -> str:
     """Read, not imported: importing the package needs torch."""
-    return re.search(r"__version__ = '(.+)'", (ROOT / 'mmdet_setdet' / 'version.py').read_text()).group(1)
+    return re.search(
+        r"__version__ = '(.+)'", (ROOT / 'mmdet_setdet' / 'version.py').read_text()
+    ).group(1)
 
 
 class BuildWithConfigs(build_py):
@@ -58,9 +64,11 @@ setup(
     # working CUDA or CPU build. The extras name the two stacks that are tested.
     install_requires=['numpy', 'packaging', 'pycocotools', 'safetensors', 'scipy'],
     extras_require={
-        'fork': requirements('default'), 'upstream': requirements('upstream'),
+        'fork': requirements('default'),
+        'upstream': requirements('upstream'),
         # For the configs of segmentation. Upstream's mmseg imports two packages that it does not ask for.
-        'seg': requirements('default-seg'), 'seg-upstream': [*requirements('upstream-seg'), 'ftfy', 'regex'],
+        'seg': requirements('default-seg'),
+        'seg-upstream': [*requirements('upstream-seg'), 'ftfy', 'regex'],
     },
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,

@@ -3,6 +3,7 @@
 Importing the package registers everything in it, so it is the target of ``custom_imports`` in a config. What else the
 import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
 """
+
 from .compat import check_stack
 from .version import __version__
 

@@ -3,6 +3,7 @@
 mmdet asserts on mmcv's version and mmcv fails inside its binary, both with messages that do not say what to do. So
 versions are read from the installed metadata, without importing mmdet, mmcv or mmengine.
 """
+
 import importlib
 import importlib.metadata
 import importlib.util
@@ -24,6 +25,7 @@ class Need(NamedTuple):
         tested (str): The tested version, which is the oldest accepted one, too.
         below (str): The first version that is not accepted.
     """
+
     module: str
     distribution: str
     tested: str
@@ -110,10 +112,13 @@ def _describe_mixture(module: str, found: Installed) -> str:
     commands = ' or '.join(f'`{need.command}`' for need in needs)
     return (
         f'mmdet_setdet found {_join(found, " and ")}, which are installed over each other, but works with {accepted} '
-        f'alone: `pip uninstall -y {" ".join(found)}`, then {commands}; {MAKE_ENV}.')
+        f'alone: `pip uninstall -y {" ".join(found)}`, then {commands}; {MAKE_ENV}.'
+    )
 
 
-def _describe_mismatches(stack: str, mismatches: list[Need], installed: dict[str, Installed]) -> str:
+def _describe_mismatches(
+    stack: str, mismatches: list[Need], installed: dict[str, Installed]
+) -> str:
     first = mismatches[0].module
     found = _join(installed[first]) or f'no {first}'
     others = {}
@@ -123,8 +128,7 @@ def _describe_mismatches(stack: str, mismatches: list[Need], installed: dict[str
     beside = f' (beside {_join(others)})' if others else ''
     accepted = ', '.join(need.accepted for need in STACKS[stack])
     commands = '; '.join(_replace(need, installed[need.module]) for need in mismatches)
-    return (
-        f'mmdet_setdet found {found}{beside}, but the {stack} stack works with {accepted}: {commands}; {MAKE_ENV}.')
+    return f'mmdet_setdet found {found}{beside}, but the {stack} stack works with {accepted}: {commands}; {MAKE_ENV}.'
 
 
 def check_mmseg(config: str) -> None:
@@ -141,7 +145,8 @@ def check_mmseg(config: str) -> None:
         raise InputError(
             f'{config}: segmentation runs on mmseg, here (the {stack} stack) {need.accepted}, but there is '
             f'{_join(found, " and ") or "no mmseg"}: {_replace(need, found)} and `pip install ftfy prettytable regex`; '
-            f'{MAKE_ENV}')
+            f'{MAKE_ENV}'
+        )
 
 
 def _installed(distributions: Iterable[str]) -> Installed:
@@ -157,7 +162,9 @@ def _installed(distributions: Iterable[str]) -> Installed:
 
 def _mismatches(needs: Iterable[Need], installed: dict[str, Installed]) -> list[Need]:
     """Return those needs that the installed distributions do not meet."""
-    return [need for need in needs if not need.accepts(installed[need.module].get(need.distribution))]
+    return [
+        need for need in needs if not need.accepts(installed[need.module].get(need.distribution))
+    ]
 
 
 def _check_torch() -> None:
@@ -169,7 +176,8 @@ def _check_torch() -> None:
     if version is not None and Version(version) < Version(OLDEST_TORCH):
         raise ImportError(
             f'mmdet_setdet found torch {version} but works with {works}: {command}, then build mmcv against it again; '
-            f'{MAKE_ENV}.')
+            f'{MAKE_ENV}.'
+        )
 
 
 def _check_ops(mmcv: Need) -> None:
@@ -180,14 +188,16 @@ def _check_ops(mmcv: Need) -> None:
     if not any(list(Path(folder).glob('_ext*')) for folder in folders):
         raise ImportError(
             f'mmdet_setdet found {found} without its compiled ops, but works with {mmcv.accepted} built with them: '
-            f'{build}')
+            f'{build}'
+        )
     try:
         importlib.import_module('mmcv._ext')
     except (ImportError, OSError) as error:
         torch = _join(_installed(['torch'])) or 'torch'
         raise ImportError(
             f'mmdet_setdet found {found}, whose compiled ops do not load against {torch} ({error}), but works with '
-            f'{mmcv.accepted} built against the torch that is installed: {build}') from error
+            f'{mmcv.accepted} built against the torch that is installed: {build}'
+        ) from error
 
 
 def _replace(need: Need, found: Installed) -> str:

@@ -1,4 +1,5 @@
 """Names of this package's configs, ``mmdet_setdet::NAME.py``, resolved in a checkout or a wheel."""
+
 from pathlib import Path
 
 from .errors import InputError
@@ -16,7 +17,9 @@ def config_folder() -> Path:
     for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
         if (folder / '_base_').is_dir():
             return folder
-    raise FileNotFoundError(f'mmdet_setdet in {package} has no configs: install it from a checkout or a wheel.')
+    raise FileNotFoundError(
+        f'mmdet_setdet in {package} has no configs: install it from a checkout or a wheel.'
+    )
 
 
 def find_config(name: str, filename: str) -> str:
@@ -31,5 +34,7 @@ def find_config(name: str, filename: str) -> str:
     """
     path = config_folder() / name.removeprefix(PREFIX)
     if not path.is_file():
-        raise InputError(f'{filename}: mmdet_setdet has no config {path.name}; look in {config_folder()}.')
+        raise InputError(
+            f'{filename}: mmdet_setdet has no config {path.name}; look in {config_folder()}.'
+        )
     return str(path)

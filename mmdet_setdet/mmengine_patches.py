@@ -3,6 +3,7 @@
 Each change has a name, by which the environment variable ``MMDET_SETDET_WITHOUT`` leaves it out: a list such as
 ``MMDET_SETDET_WITHOUT=config_names,generated_images``, or ``all``. docs/install.md lists what then does not work.
 """
+
 import os
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def bare_names() -> None:
     registered already is replaced.
     """
     from .registry import REGISTRIES
+
     for registry in REGISTRIES:
         registry.enter_bare_names()
 
@@ -39,6 +41,7 @@ def config_names() -> None:
     Upstream's name of mmseg's distribution is replaced where the maintained fork is installed.
     """
     from .config_names import PREFIX, find_config
+
     MODULE2PACKAGE.setdefault('mmdet_setdet', 'mmdet-setdet')
     if find_spec('mmseg') and not is_installed(MODULE2PACKAGE['mmseg']):
         MODULE2PACKAGE['mmseg'] = 'mmseg'
@@ -50,6 +53,7 @@ def config_names() -> None:
             return find_config(cfg_path, filename), 'mmdet'
         if cfg_path.startswith('mmseg::'):
             from .compat import check_mmseg
+
             check_mmseg(filename)
         return mmengine_resolve(cfg_path, filename)
 
@@ -63,6 +67,7 @@ def safe_checkpoints() -> None:
     ``init_detector`` and ``DetInferencer``, from a file, a URL or a store. ``torch.load`` itself is left as it is.
     """
     from .checkpoints.safe_load import load_once, load_safely
+
     load = CheckpointLoader.load_checkpoint.__func__
     CheckpointLoader.load_checkpoint = classmethod(load_safely(load))
     if hasattr(mmengine_checkpoint, '_safe_torch_load'):
@@ -73,12 +78,14 @@ def safe_checkpoints() -> None:
 def converted_checkpoints() -> None:
     """Let a checkpoint be named ``FAMILY+FILE`` to have it converted while it is loaded."""
     from .checkpoints.published import PREFIXES, load_converted
+
     CheckpointLoader.register_scheme(prefixes=PREFIXES, loader=load_converted, force=True)
 
 
 def generated_images() -> None:
     """Let files be named ``shapes://...``, which mmengine's file client paints; ShapesDataset depends on it."""
     from .datasets.shapes_dataset import PREFIX, ShapesBackend
+
     register_backend(PREFIX, ShapesBackend, prefixes=PREFIX, force=True)
 
 
@@ -89,20 +96,30 @@ class Patch(NamedTuple):
         apply (Callable): Function that makes it.
         without (str): What to do, or what does not work, when it is left out.
     """
+
     apply: Callable[[], None]
     without: str
 
 
 PATCHES = {
-    'bare_names': Patch(bare_names, "write type='mmdet_setdet.CrossFormer' where configs say type='CrossFormer'"),
+    'bare_names': Patch(
+        bare_names, "write type='mmdet_setdet.CrossFormer' where configs say type='CrossFormer'"
+    ),
     'config_names': Patch(
-        config_names, 'name the files of configs instead of mmdet_setdet::NAME.py, and pass them to DetInferencer'),
+        config_names,
+        'name the files of configs instead of mmdet_setdet::NAME.py, and pass them to DetInferencer',
+    ),
     'safe_checkpoints': Patch(
-        safe_checkpoints, 'a checkpoint may run code while it is loaded: load those that you trust only'),
+        safe_checkpoints,
+        'a checkpoint may run code while it is loaded: load those that you trust only',
+    ),
     'converted_checkpoints': Patch(
-        converted_checkpoints, 'convert checkpoints of other code bases by tools/convert_checkpoint.py before loading'),
+        converted_checkpoints,
+        'convert checkpoints of other code bases by tools/convert_checkpoint.py before loading',
+    ),
     'generated_images': Patch(
-        generated_images, 'ShapesDataset and the configs of the quick start do not work'),
+        generated_images, 'ShapesDataset and the configs of the quick start do not work'
+    ),
 }
 
 
@@ -117,8 +134,9 @@ def left_out() -> list[str]:
         return list(PATCHES)
     unknown = [name for name in names if name not in PATCHES]
     if unknown:
-        raise InputError(f'{SWITCH}: no change of mmengine is named {", ".join(unknown)}; choose from '
-                         f'{", ".join(PATCHES)}, or all')
+        raise InputError(
+            f'{SWITCH}: no change of mmengine is named {", ".join(unknown)}; choose from {", ".join(PATCHES)}, or all'
+        )
     return names
 
 
@@ -139,4 +157,6 @@ def require(name: str, feature: str) -> None:
         InputError: It is left out.
     """
     if name in left_out():
-        raise InputError(f'{feature} needs {name}, which the environment variable {SWITCH} leaves out')
+        raise InputError(
+            f'{feature} needs {name}, which the environment variable {SWITCH} leaves out'
+        )

@@ -7,6 +7,7 @@ One rule holds in every scope, ``mmdet_setdet`` included:
   this package (``CrossFormer``, ``OTAHead``). The latter are entered into mmengine's root registries, which mmdet's and
   mmseg's search last, by :func:`mmdet_setdet.mmengine_patches.bare_names`.
 """
+
 import mmdet.registry
 import mmengine.registry
 from mmengine.registry import Registry

@@ -1,10 +1,13 @@
 """Fixtures of all tests; what they import lies in tests/helpers."""
+
 import os
 from pathlib import Path
 
 import pytest
 
-if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:  # before torch is loaded, and for the processes that tests start
+if (
+    'PYTEST_XDIST_WORKER_COUNT' in os.environ
+):  # before torch is loaded, and for the processes that tests start
     share = (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
     os.environ.setdefault('OMP_NUM_THREADS', str(max(share, 1)))
 
@@ -30,4 +33,6 @@ def coco128():
     for folder in (os.environ.get('SETDET_COCO'), REPOSITORY.parent / 'shared/data/coco128'):
         if folder and (Path(folder) / 'annotations/instances_val2017.json').exists():
             return Path(folder)
-    pytest.skip('no COCO images: set SETDET_COCO to a folder with annotations/, train2017/ and val2017/')
+    pytest.skip(
+        'no COCO images: set SETDET_COCO to a folder with annotations/, train2017/ and val2017/'
+    )

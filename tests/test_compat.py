@@ -3,6 +3,7 @@
 Each case is a folder of fake metadata, imported by a Python that sees nothing else: no torch, no mmdet, so it is fast,
 and so an import that is not stopped by the check fails with another error.
 """
+
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,12 @@ from helpers.configs import REPOSITORY
 from mmdet_setdet.compat import MMSEG, STACKS, TESTED_TORCH, check_stack
 
 ROOT = REPOSITORY
-FORK = {'torch': '2.13.0+cpu', 'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'}
+FORK = {
+    'torch': '2.13.0+cpu',
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmdetection': '3.5.1',
+}
 UPSTREAM = {'torch': '2.13.0+cpu', 'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0'}
 
 
@@ -35,24 +41,63 @@ def import_error(folder: Path, versions: dict, with_ops: bool = True) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize(('versions', 'found', 'works', 'command'), [
-    ({**FORK, 'torch': '2.5.1'}, 'found torch 2.5.1', '>=2.6', 'pip install torch=='),
-    ({k: v for k, v in FORK.items() if k != 'torch'}, 'found no torch', '>=2.6', 'pip install torch=='),
-    ({'torch': '2.13.0'}, 'found no mmengine', 'onedl-mmengine >=0.10.12,<0.11', "'onedl-mmcv==2.3.6'"),
-    ({**FORK, 'onedl-mmengine': '0.9.0'}, 'found onedl-mmengine 0.9.0', 'onedl-mmengine >=0.10.12,<0.11',
-     "pip install --no-deps 'onedl-mmengine==0.10.12'"),
-    ({**UPSTREAM, 'mmcv': '2.2.0'}, 'found mmcv 2.2.0', 'mmcv >=2.1.0,<2.2', "'mmcv==2.1.0'"),
-    ({**UPSTREAM, 'mmdet': '2.28.2'}, 'found mmdet 2.28.2', 'mmdet >=3.3.0,<3.4', "'mmdet==3.3.0'"),
-    ({k: v for k, v in UPSTREAM.items() if k != 'mmdet'}, 'found no mmdet', 'mmdet >=3.3.0,<3.4', "'mmdet==3.3.0'"),
-    ({**{k: v for k, v in UPSTREAM.items() if k != 'mmcv'}, 'mmcv-lite': '2.1.0'}, 'found mmcv-lite 2.1.0',
-     'mmcv >=2.1.0,<2.2', '`pip uninstall -y mmcv-lite` and `MMCV_WITH_OPS=1 pip install'),
-    # a mixture of stacks
-    ({**{k: v for k, v in FORK.items() if k != 'onedl-mmcv'}, 'mmcv': '2.1.0'}, 'found mmcv 2.1.0',
-     'onedl-mmcv >=2.3.6,<2.4', '`pip uninstall -y mmcv` and'),
-    # both at once, in each other's folder
-    ({**FORK, 'mmcv': '2.1.0'}, 'found onedl-mmcv 2.3.6 and mmcv 2.1.0', 'mmcv >=2.1.0,<2.2',
-     'pip uninstall -y onedl-mmcv mmcv'),
-])
+@pytest.mark.parametrize(
+    ('versions', 'found', 'works', 'command'),
+    [
+        ({**FORK, 'torch': '2.5.1'}, 'found torch 2.5.1', '>=2.6', 'pip install torch=='),
+        (
+            {k: v for k, v in FORK.items() if k != 'torch'},
+            'found no torch',
+            '>=2.6',
+            'pip install torch==',
+        ),
+        (
+            {'torch': '2.13.0'},
+            'found no mmengine',
+            'onedl-mmengine >=0.10.12,<0.11',
+            "'onedl-mmcv==2.3.6'",
+        ),
+        (
+            {**FORK, 'onedl-mmengine': '0.9.0'},
+            'found onedl-mmengine 0.9.0',
+            'onedl-mmengine >=0.10.12,<0.11',
+            "pip install --no-deps 'onedl-mmengine==0.10.12'",
+        ),
+        ({**UPSTREAM, 'mmcv': '2.2.0'}, 'found mmcv 2.2.0', 'mmcv >=2.1.0,<2.2', "'mmcv==2.1.0'"),
+        (
+            {**UPSTREAM, 'mmdet': '2.28.2'},
+            'found mmdet 2.28.2',
+            'mmdet >=3.3.0,<3.4',
+            "'mmdet==3.3.0'",
+        ),
+        (
+            {k: v for k, v in UPSTREAM.items() if k != 'mmdet'},
+            'found no mmdet',
+            'mmdet >=3.3.0,<3.4',
+            "'mmdet==3.3.0'",
+        ),
+        (
+            {**{k: v for k, v in UPSTREAM.items() if k != 'mmcv'}, 'mmcv-lite': '2.1.0'},
+            'found mmcv-lite 2.1.0',
+            'mmcv >=2.1.0,<2.2',
+            '`pip uninstall -y mmcv-lite` and `MMCV_WITH_OPS=1 pip install',
+        ),
+        # a mixture of stacks
+        (
+            {**{k: v for k, v in FORK.items() if k != 'onedl-mmcv'}, 'mmcv': '2.1.0'},
+            'found mmcv 2.1.0',
+            'onedl-mmcv >=2.3.6,<2.4',
+            '`pip uninstall -y mmcv` and',
+        ),
+        # both at once, in each other's folder
+        (
+            {**FORK, 'mmcv': '2.1.0'},
+            'found onedl-mmcv 2.3.6 and mmcv 2.1.0',
+            'mmcv >=2.1.0,<2.2',
+            'pip uninstall -y onedl-mmcv mmcv',
+        ),
+    ],
+)
 def test_mismatch_is_one_sentence(tmp_path, versions, found, works, command):
     message = import_error(tmp_path, versions)
     assert message.startswith('ImportError: mmdet_setdet found')
@@ -66,7 +111,9 @@ def test_mmcv_without_ops(tmp_path):
     assert 'MMCV_WITH_OPS=1 pip install' in message
 
 
-@pytest.mark.parametrize('versions', [FORK, UPSTREAM, {**UPSTREAM, 'torch': '3.1.0', 'mmcv': '2.1.0+cu130'}])
+@pytest.mark.parametrize(
+    'versions', [FORK, UPSTREAM, {**UPSTREAM, 'torch': '3.1.0', 'mmcv': '2.1.0+cu130'}]
+)
 def test_ops_that_do_not_load(tmp_path, versions):
     """Right versions, newer torch included, go as far as loading the ops."""
     message = import_error(tmp_path, versions)

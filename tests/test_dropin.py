@@ -1,4 +1,5 @@
 """mmdet's own detectors with our assigner in their config: the losses are the same to the last bit."""
+
 import pytest
 import torch
 from helpers.batches import ragged_batch
@@ -21,9 +22,15 @@ DEFORMABLE = {
     'model.num_queries': 30,
 }
 CONFIGS = {
-    'dino/dino-4scale_r50_8xb2-12e_coco.py': {**DEFORMABLE, 'model.dn_cfg.group_cfg.num_dn_queries': 10},
+    'dino/dino-4scale_r50_8xb2-12e_coco.py': {
+        **DEFORMABLE,
+        'model.dn_cfg.group_cfg.num_dn_queries': 10,
+    },
     'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py': DEFORMABLE,
-    'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py': {**DEFORMABLE, 'model.neck.in_channels': [512]},
+    'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py': {
+        **DEFORMABLE,
+        'model.neck.in_channels': [512],
+    },
     'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py': {
         **SMALL,
         'model.panoptic_head.in_channels': [64, 128, 256, 512],
@@ -49,7 +56,9 @@ def losses(name, assigner, inputs, samples):
 def test_losses_equal_those_with_mmdets_assigner(name):
     inputs, samples = ragged_batch((3, 0, 7) if 'mask2former' not in name else (3, 1, 4))
     for sample in samples:
-        sample.gt_instances.masks = BitmapMasks.random(len(sample.gt_instances), *inputs.shape[-2:], rng=0)
+        sample.gt_instances.masks = BitmapMasks.random(
+            len(sample.gt_instances), *inputs.shape[-2:], rng=0
+        )
     expected = losses(name, 'HungarianAssigner', inputs, samples)[1]
     model, got = losses(name, 'mmdet_setdet.HungarianAssigner', inputs, samples)
     head = getattr(model, 'bbox_head', None) or model.panoptic_head

@@ -1,4 +1,5 @@
 """What the import changes in mmengine can be left out, by name."""
+
 import os
 import subprocess
 import sys
@@ -36,14 +37,19 @@ print('warned:', *(str(each.message) for each in caught if 'MMDET_SETDET' in str
 
 def run(switch, program):
     environment = {**os.environ, SWITCH: switch, 'PYTHONPATH': str(REPOSITORY)}
-    return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, env=environment)
+    return subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, env=environment
+    )
 
 
-@pytest.mark.parametrize(('switch', 'left_out'), [
-    ('', []),
-    ('config_names, generated_images', ['config_names', 'generated_images']),
-    ('all', list(PATCHES)),
-])
+@pytest.mark.parametrize(
+    ('switch', 'left_out'),
+    [
+        ('', []),
+        ('config_names, generated_images', ['config_names', 'generated_images']),
+        ('all', list(PATCHES)),
+    ],
+)
 def test_changes_are_left_out_by_name_with_a_warning(switch, left_out):
     done = run(switch, SNAPSHOT)
     assert done.returncode == 0, done.stderr
@@ -55,17 +61,31 @@ def test_changes_are_left_out_by_name_with_a_warning(switch, left_out):
         assert (f'leaves out {name}: {PATCHES[name].without}' in warned) == (name in left_out)
 
 
-LOAD = 'from mmengine.runner import CheckpointLoader; CheckpointLoader.load_checkpoint("detr+x.pth")'
+LOAD = (
+    'from mmengine.runner import CheckpointLoader; CheckpointLoader.load_checkpoint("detr+x.pth")'
+)
 
 
-@pytest.mark.parametrize(('switch', 'program', 'message'), [
-    ('all', 'from mmdet_setdet.datasets import ShapesDataset; ShapesDataset(num_images=1)',
-     'ShapesDataset needs generated_images, which the environment variable MMDET_SETDET_WITHOUT leaves out'),
-    ('converted_checkpoints',
-     f'import mmdet_setdet; {LOAD}',
-     'converting a checkpoint while it is loaded needs converted_checkpoints, which the environment variable'),
-    ('bare_name', 'import mmdet_setdet', 'no change of mmengine is named bare_name; choose from bare_names, config'),
-])
+@pytest.mark.parametrize(
+    ('switch', 'program', 'message'),
+    [
+        (
+            'all',
+            'from mmdet_setdet.datasets import ShapesDataset; ShapesDataset(num_images=1)',
+            'ShapesDataset needs generated_images, which the environment variable MMDET_SETDET_WITHOUT leaves out',
+        ),
+        (
+            'converted_checkpoints',
+            f'import mmdet_setdet; {LOAD}',
+            'converting a checkpoint while it is loaded needs converted_checkpoints, which the environment variable',
+        ),
+        (
+            'bare_name',
+            'import mmdet_setdet',
+            'no change of mmengine is named bare_name; choose from bare_names, config',
+        ),
+    ],
+)
 def test_missing_feature_says_so(switch, program, message):
     done = run(switch, program)
     assert done.returncode != 0

@@ -1,4 +1,5 @@
 """Importing the package adds names and changes none that mmdet registered; a bare name means the same in each scope."""
+
 import subprocess
 import sys
 
@@ -46,9 +47,13 @@ for registry, name in ((MODELS, 'ResNet'), (MODELS, 'DETR'), (MODELS, 'DETRHead'
 """
 
 
-@pytest.mark.parametrize('program', [IMPORT_LAST, IMPORT_FIRST], ids=['after mmdet', 'before mmdet'])
+@pytest.mark.parametrize(
+    'program', [IMPORT_LAST, IMPORT_FIRST], ids=['after mmdet', 'before mmdet']
+)
 def test_importing_changes_nothing_of_mmdets(program):
-    result = subprocess.run([sys.executable, '-W', 'ignore', '-c', program], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', program], capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
 
 

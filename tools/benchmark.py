@@ -4,6 +4,7 @@
 Every peer has the same weights and inputs as ours, and all take turns in one run. A ratio above 1 means that ours is
 faster. See docs/benchmark.md.
 """
+
 import argparse
 import json
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ from mmdet_setdet.engine.command_line import run
 from mmdet_setdet.errors import InputError
 
 if not Path(__file__).with_name('benchmarks').is_dir():
-    raise SystemExit('error: the benchmark is not part of an installed mmdet_setdet: clone the repository, in which '
-                     'tools/benchmarks lies, and run its tools/benchmark.py')
+    raise SystemExit(
+        'error: the benchmark is not part of an installed mmdet_setdet: clone the repository, in which '
+        'tools/benchmarks lies, and run its tools/benchmark.py'
+    )
 
 from benchmarks import ROWS, Measurement, Options, as_table, measure, plot_growth
 from benchmarks.options import DTYPES
@@ -25,16 +28,34 @@ from benchmarks.options import DTYPES
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('rows', nargs='+', choices=ROWS, metavar='ROW', help=f'any of {", ".join(ROWS)}')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the results to FILE, a list of dicts')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='row growth: also plot it, to a PNG')
-    parser.add_argument('--repeats', type=int, default=10, help='timed runs of each side (default: %(default)s)')
-    parser.add_argument('--threads', type=int, help='CPU threads that torch uses (default: its own choice)')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='where to compute (default: cpu)')
-    parser.add_argument('--dtype', choices=DTYPES, default='float32', help='bf16: automatic mixed precision')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'rows', nargs='+', choices=ROWS, metavar='ROW', help=f'any of {", ".join(ROWS)}'
+    )
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE', help='also write the results to FILE, a list of dicts'
+    )
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE', help='row growth: also plot it, to a PNG'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=10, help='timed runs of each side (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--threads', type=int, help='CPU threads that torch uses (default: its own choice)'
+    )
+    parser.add_argument(
+        '--device', choices=['cpu', 'cuda'], default='cpu', help='where to compute (default: cpu)'
+    )
+    parser.add_argument(
+        '--dtype', choices=DTYPES, default='float32', help='bf16: automatic mixed precision'
+    )
     parser.add_argument('--batch-size', type=int, help="images per batch (default: the row's own)")
-    parser.add_argument('--size', metavar='HxW', help='height and width of the images, e.g. 480x640')
+    parser.add_argument(
+        '--size', metavar='HxW', help='height and width of the images, e.g. 480x640'
+    )
     return parser.parse_args(argv)
 
 
@@ -51,7 +72,9 @@ def options_from(args: argparse.Namespace) -> Options:
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f'--batch-size {args.batch_size}: must be 1 or more')
     if args.plot and 'growth' not in args.rows:
-        raise InputError(f'--plot {args.plot}: plots the row growth, which is not among {", ".join(args.rows)}')
+        raise InputError(
+            f'--plot {args.plot}: plots the row growth, which is not among {", ".join(args.rows)}'
+        )
     return Options(args.repeats, args.device, args.dtype, args.batch_size, parse_size(args.size))
 
 
@@ -73,7 +96,11 @@ def main(argv: Sequence[str] | None = None) -> list[Measurement]:
     if args.threads:
         torch.set_num_threads(args.threads)
     init_default_scope('mmdet')
-    device = torch.cuda.get_device_name() if args.device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
+    device = (
+        torch.cuda.get_device_name()
+        if args.device == 'cuda'
+        else f'CPU, {torch.get_num_threads()} threads'
+    )
     print(f'torch {torch.__version__}, {device}, {args.dtype}; medians of {args.repeats}')
     measurements = []
     for row in args.rows:

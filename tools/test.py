@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Test a checkpoint: ``tools/test.py CONFIG CKPT --eval bbox``. Several processes: ``tools/dist_test.sh``."""
+
 from collections.abc import Sequence
 
 import mmdet_setdet  # noqa: F401
@@ -13,17 +14,29 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as the command line says; return the metrics, e.g. ``{'coco/bbox_mAP': 0.42, ...}``."""
     parser = make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('--eval', nargs='+', choices=RESULTS, default=[], metavar='NAME',
-                        help=f'what to compute, of {", ".join(RESULTS)} (default: what the config computes)')
+    parser.add_argument(
+        '--eval',
+        nargs='+',
+        choices=RESULTS,
+        default=[],
+        metavar='NAME',
+        help=f'what to compute, of {", ".join(RESULTS)} (default: what the config computes)',
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions there')
-    parser.add_argument('--show-dir', metavar='DIR', help='save pictures of predictions beside ground truth there')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation, as the config describes it')
+    parser.add_argument(
+        '--show-dir', metavar='DIR', help='save pictures of predictions beside ground truth there'
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation, as the config describes it'
+    )
     args = parser.parse_args(argv)
     cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.eval:
-        cfg.test_evaluator = select_metrics(cfg.get('test_evaluator'), args.eval, cfg.model, args.config)
+        cfg.test_evaluator = select_metrics(
+            cfg.get('test_evaluator'), args.eval, cfg.model, args.config
+        )
     if args.out:
         dump_predictions(cfg, args.out)
     if args.show_dir:

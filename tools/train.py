@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Train a model: ``tools/train.py CONFIG``. Several processes: ``tools/dist_train.sh CONFIG GPUS``."""
+
 from collections.abc import Sequence
 
 from mmengine.device import get_device
@@ -13,21 +14,35 @@ from mmdet_setdet.errors import InputError
 def main(argv: Sequence[str] | None = None) -> nn.Module:
     """Train as the command line says; return the trained model."""
     parser = make_parser(__doc__)
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='FILE',
-                        help='continue from FILE or, without one, from the newest complete checkpoint in the work_dir')
-    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision (needs a GPU)')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate with the batch size of all processes together')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='continue from FILE or, without one, from the newest complete checkpoint in the work_dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in automatic mixed precision (needs a GPU)'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size of all processes together',
+    )
     args = parser.parse_args(argv)
     cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
     if args.amp:
         if get_device() == 'cpu':
-            raise InputError('--amp: mixed precision needs a GPU and there is none; leave the option out')
+            raise InputError(
+                '--amp: mixed precision needs a GPU and there is none; leave the option out'
+            )
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise InputError(f'--auto-scale-lr: {args.config} does not say for which batch size its learning rate is '
-                             'meant; add auto_scale_lr=dict(base_batch_size=...)')
+            raise InputError(
+                f'--auto-scale-lr: {args.config} does not say for which batch size its learning rate is '
+                'meant; add auto_scale_lr=dict(base_batch_size=...)'
+            )
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = 'auto' if args.resume == 'auto' else True

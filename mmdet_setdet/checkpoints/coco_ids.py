@@ -1,4 +1,5 @@
 """COCO's category ids, which the authors of DETR use as classes, and mmdet's 80 classes."""
+
 import re
 
 import torch

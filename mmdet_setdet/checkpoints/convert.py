@@ -1,4 +1,5 @@
 """Convert checkpoints of other code bases to checkpoints of this one."""
+
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +88,8 @@ def rename(weights: dict[str, Tensor], family: str, source: str) -> dict[str, Te
         if new_name in renamed and not torch.equal(renamed[new_name], value):
             raise InputError(
                 f'{source}: {original_name[new_name]} and {name} differ, but are one and the same weight, {new_name}, '
-                f'in the models of {family} that this package has')
+                f'in the models of {family} that this package has'
+            )
         renamed[new_name] = value
         original_name[new_name] = name
     return _join_projections(renamed)
@@ -135,7 +137,8 @@ def convert(
         first = ', '.join(list(weights)[:3])
         raise InputError(
             f'{source}: {_describe(looks_like)}; with --from one of {", ".join(FAMILIES)} it is tried as such. Its '
-            f'first weights: {first}')
+            f'first weights: {first}'
+        )
     names = [config] if config else [f'{name}.py' for name in candidates(family, weights)]
     renamed = rename(weights, family, source)
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -143,10 +146,15 @@ def convert(
     best = min(candidate_fits, key=lambda fit: fit.differences.count)
     if best.differences.count:
         other = '' if looks_like == family else f' But {_describe(looks_like)}.'
-        own = '' if config else ' If it was trained with other sizes, give a config that has them: --config FILE.'
+        own = (
+            ''
+            if config
+            else ' If it was trained with other sizes, give a config that has them: --config FILE.'
+        )
         raise InputError(
             f'{source}: does not fit {family} ({FAMILIES[family].code}); against {best.name}, in our names: '
-            f'{best.differences}.{other}{own}')
+            f'{best.differences}.{other}{own}'
+        )
     fits = [fit for fit in candidate_fits if not fit.differences.count]
     # Dilation changes outputs but no weight.
     as_trained = [fit for fit in fits if fit.is_dilated == dilated]
@@ -158,6 +166,7 @@ def convert(
 
 class _Fit(NamedTuple):
     """Weights and a config with the same classes, and how the weights differ from those of the config's model."""
+
     name: str
     cfg: Config
     weights: dict[str, Tensor]
@@ -223,7 +232,8 @@ def _dataset_meta(fit: _Fit) -> dict:
     if num_classes is not None and len(meta['classes']) != num_classes:
         raise InputError(
             f'{fit.name}: its data set names {len(meta["classes"])} classes, but its model has {num_classes}; give it '
-            'metainfo=dict(classes=(...))')
+            'metainfo=dict(classes=(...))'
+        )
     return dict(meta)
 
 

@@ -1,4 +1,5 @@
 """Code bases whose checkpoints are converted: how each is recognised, and which of our configs it may fit."""
+
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ class Family(NamedTuple):
         signs (tuple[str]): Names of weights that are in every checkpoint.
         configs (tuple[str]): Our configs of its models. Some have the same weights (DC5 changes strides, not weights).
     """
+
     code: str
     signs: tuple[str, ...]
     configs: tuple[str, ...]
@@ -18,7 +20,10 @@ class Family(NamedTuple):
 
 _CROSSFORMER_SIZES = ('_s', '_b', 'pp_s', 'pp_b')
 _CROSSFORMER = (
-    *(f'crossformer{size}_imagenet' for size in ('_t', '_s', '_b', '_l', 'pp_s', 'pp_b', 'pp_l', 'pp_h')),
+    *(
+        f'crossformer{size}_imagenet'
+        for size in ('_t', '_s', '_b', '_l', 'pp_s', 'pp_b', 'pp_l', 'pp_h')
+    ),
     *(f'semantic_fpn_crossformer{size}_ade20k' for size in ('_s', '_b', '_l', 'pp_s', 'pp_b')),
     *(f'upernet_crossformer{size}_ade20k' for size in ('_s', '_b', '_l', 'pp_s', 'pp_b')),
     *(f'retinanet_crossformer{size}_fpn_1x' for size in _CROSSFORMER_SIZES),
@@ -35,54 +40,117 @@ _DECODER = 'transformer.decoder.layers.0.'
 FAMILIES = {
     'detr': Family(
         'facebookresearch/detr',
-        ('query_embed.weight', 'class_embed.weight', _ENCODER + 'self_attn.in_proj_weight',
-         _DECODER + 'multihead_attn.in_proj_weight'),
-        ('detr_r50_500e', 'detr_r50_150e', 'detr_r50_dc5_500e', 'detr_r101_500e', 'detr_r101_dc5_500e')),
+        (
+            'query_embed.weight',
+            'class_embed.weight',
+            _ENCODER + 'self_attn.in_proj_weight',
+            _DECODER + 'multihead_attn.in_proj_weight',
+        ),
+        (
+            'detr_r50_500e',
+            'detr_r50_150e',
+            'detr_r50_dc5_500e',
+            'detr_r101_500e',
+            'detr_r101_dc5_500e',
+        ),
+    ),
     'dn-detr': Family(
         'IDEA-Research/DN-DETR, DN_DAB_DETR',
-        ('label_enc.weight', 'refpoint_embed.weight', _ENCODER + 'self_attn.in_proj_weight',
-         _DECODER + 'ca_qpos_sine_proj.weight'),
-        ('dn_detr_r50_50e', 'dn_detr_r50_12e', 'dn_detr_r50_dc5_50e', 'dn_detr_r101_50e', 'dn_detr_r101_dc5_50e',
-         'dn_detr_r50_dc5_3pat_12e', 'dn_detr_r101_dc5_3pat_12e')),
+        (
+            'label_enc.weight',
+            'refpoint_embed.weight',
+            _ENCODER + 'self_attn.in_proj_weight',
+            _DECODER + 'ca_qpos_sine_proj.weight',
+        ),
+        (
+            'dn_detr_r50_50e',
+            'dn_detr_r50_12e',
+            'dn_detr_r50_dc5_50e',
+            'dn_detr_r101_50e',
+            'dn_detr_r101_dc5_50e',
+            'dn_detr_r50_dc5_3pat_12e',
+            'dn_detr_r101_dc5_3pat_12e',
+        ),
+    ),
     'dn-deformable-detr-encoder': Family(
         'IDEA-Research/DN-DETR, dn_dab_deformable_detr_deformable_encoder_only',
-        ('label_enc.weight', 'refpoint_embed.weight', _ENCODER + 'self_attn.sampling_offsets.weight',
-         _DECODER + 'ca_qpos_sine_proj.weight'),
-        ('dn_deformable_detr_encoder_r50_50e', 'dn_deformable_detr_encoder_r50_12e',
-         'dn_deformable_detr_encoder_r101_12e')),
+        (
+            'label_enc.weight',
+            'refpoint_embed.weight',
+            _ENCODER + 'self_attn.sampling_offsets.weight',
+            _DECODER + 'ca_qpos_sine_proj.weight',
+        ),
+        (
+            'dn_deformable_detr_encoder_r50_50e',
+            'dn_deformable_detr_encoder_r50_12e',
+            'dn_deformable_detr_encoder_r101_12e',
+        ),
+    ),
     'dn-deformable-detr': Family(
         'IDEA-Research/DN-DETR, dn_dab_deformable_detr',
-        ('label_enc.weight', 'refpoint_embed.weight', 'tgt_embed.weight',
-         _DECODER + 'cross_attn.sampling_offsets.weight'),
-        ('dn_deformable_detr_r50_50e', 'dn_deformable_detr_r50_24e', 'dn_deformable_detr_r50_12e')),
+        (
+            'label_enc.weight',
+            'refpoint_embed.weight',
+            'tgt_embed.weight',
+            _DECODER + 'cross_attn.sampling_offsets.weight',
+        ),
+        ('dn_deformable_detr_r50_50e', 'dn_deformable_detr_r50_24e', 'dn_deformable_detr_r50_12e'),
+    ),
     'dab-detr': Family(
         'IDEA-Research/DAB-DETR, DAB_DETR',
-        ('refpoint_embed.weight', _ENCODER + 'self_attn.in_proj_weight', _DECODER + 'ca_qpos_sine_proj.weight'),
-        ('dab_detr_r50_50e', )),
+        (
+            'refpoint_embed.weight',
+            _ENCODER + 'self_attn.in_proj_weight',
+            _DECODER + 'ca_qpos_sine_proj.weight',
+        ),
+        ('dab_detr_r50_50e',),
+    ),
     'hf-detr': Family(
         'transformers, DetrForObjectDetection',
-        ('class_labels_classifier.weight', 'model.query_position_embeddings.weight',
-         'model.decoder.layers.0.encoder_attn.q_proj.weight'),
-        ('detr_r50_500e', 'detr_r50_150e', 'detr_r50_dc5_500e', 'detr_r101_500e', 'detr_r101_dc5_500e')),
+        (
+            'class_labels_classifier.weight',
+            'model.query_position_embeddings.weight',
+            'model.decoder.layers.0.encoder_attn.q_proj.weight',
+        ),
+        (
+            'detr_r50_500e',
+            'detr_r50_150e',
+            'detr_r50_dc5_500e',
+            'detr_r101_500e',
+            'detr_r101_dc5_500e',
+        ),
+    ),
     'crossformer': Family(
         'cheerss/CrossFormer',
         ('patch_embed.projs.3.weight', 'layers.0.blocks.0.attn.pos.pos_proj.weight'),
-        _CROSSFORMER),
+        _CROSSFORMER,
+    ),
     'ota': Family(
         'Megvii-BaseDetection/OTA',
         ('backbone.bottom_up.stem.conv1.weight', 'head.ious_pred.weight'),
-        ('ota_r50_fpn_1x', 'ota_r101_fpn_2x', 'ota_x101_fpn_2x', 'ota_x101_dcn_fpn_2x')),
+        ('ota_r50_fpn_1x', 'ota_r101_fpn_2x', 'ota_x101_fpn_2x', 'ota_x101_dcn_fpn_2x'),
+    ),
 }
 # Not converted, only recognised to be named in an error.
 OTHERS = {
-    "mmdet's or this package's own checkpoint, which loads without conversion": ('bbox_head.fc_cls.weight', ),
+    "mmdet's or this package's own checkpoint, which loads without conversion": (
+        'bbox_head.fc_cls.weight',
+    ),
     'a panoptic DETR': ('detr.query_embed.weight', 'mask_head.lay1.weight'),
-    "transformers' panoptic DETR": ('detr.class_labels_classifier.weight', ),
-    "transformers' Deformable DETR": ('model.decoder.layers.0.encoder_attn.sampling_offsets.weight', ),
-    'DAB-Deformable-DETR': ('refpoint_embed.weight', _DECODER + 'cross_attn.sampling_offsets.weight'),
-    'Deformable DETR': (_DECODER + 'cross_attn.sampling_offsets.weight', ),
+    "transformers' panoptic DETR": ('detr.class_labels_classifier.weight',),
+    "transformers' Deformable DETR": (
+        'model.decoder.layers.0.encoder_attn.sampling_offsets.weight',
+    ),
+    'DAB-Deformable-DETR': (
+        'refpoint_embed.weight',
+        _DECODER + 'cross_attn.sampling_offsets.weight',
+    ),
+    'Deformable DETR': (_DECODER + 'cross_attn.sampling_offsets.weight',),
     'Conditional DETR': (_DECODER + 'ca_qpos_sine_proj.weight', 'query_embed.weight'),
-    'a ResNet alone, which goes into model.backbone.init_cfg': ('layer1.0.conv1.weight', 'layer4.0.conv1.weight'),
+    'a ResNet alone, which goes into model.backbone.init_cfg': (
+        'layer1.0.conv1.weight',
+        'layer4.0.conv1.weight',
+    ),
 }
 
 

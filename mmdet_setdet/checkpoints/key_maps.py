@@ -1,4 +1,5 @@
 """Names of parameters in other code bases, and ours for them, as tables of regular expressions."""
+
 import re
 
 _SHARED = [
@@ -9,7 +10,10 @@ _SHARED = [
     (r'\.linear1\.', '.ffn.layers.0.0.'),
     (r'\.linear2\.', '.ffn.layers.1.'),
     (r'^decoder\.norm\.', 'decoder.post_norm.'),
-    *((rf'^((?:en|de)coder\.layers\.\d+)\.norm{number}\.', rf'\1.norms.{number - 1}.') for number in (1, 2, 3)),
+    *(
+        (rf'^((?:en|de)coder\.layers\.\d+)\.norm{number}\.', rf'\1.norms.{number - 1}.')
+        for number in (1, 2, 3)
+    ),
 ]
 _DENOISING = [
     (r'^refpoint_embed\.', 'query_embedding.'),
@@ -78,7 +82,10 @@ RENAMED = {
         *_LEVELS,
         (r'^class_embed\.', 'bbox_head.cls_branches.'),
         (r'^(transformer\.decoder\.)?bbox_embed\.', 'bbox_head.reg_branches.'),
-        *((rf'^(bbox_head\.reg_branches\.\d+)\.layers\.{number}\.', rf'\1.{2 * number}.') for number in range(3)),
+        *(
+            (rf'^(bbox_head\.reg_branches\.\d+)\.layers\.{number}\.', rf'\1.{2 * number}.')
+            for number in range(3)
+        ),
         # The authors number the norm after cross attention first, though self-attention precedes it.
         (r'(\.decoder\.layers\.\d+)\.norm1\.', r'\1.norms.1.'),
         (r'(\.decoder\.layers\.\d+)\.norm2\.', r'\1.norms.0.'),
@@ -118,8 +125,11 @@ RENAMED = {
     # A tower of cvpods is a sequence of convolution, norm and ReLU.
     'ota': [
         *_CVPODS,
-        *((rf'^head\.(cls|bbox)_subnet\.{3 * i + j}\.', rf'bbox_head.\1_convs.{i}.{part}.')
-          for i in range(4) for j, part in enumerate(('conv', 'gn'))),
+        *(
+            (rf'^head\.(cls|bbox)_subnet\.{3 * i + j}\.', rf'bbox_head.\1_convs.{i}.{part}.')
+            for i in range(4)
+            for j, part in enumerate(('conv', 'gn'))
+        ),
         (r'^bbox_head\.bbox_convs\.', 'bbox_head.reg_convs.'),
         (r'^head\.cls_score\.', 'bbox_head.conv_cls.'),
         (r'^head\.bbox_pred\.', 'bbox_head.conv_reg.'),

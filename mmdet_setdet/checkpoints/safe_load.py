@@ -7,6 +7,7 @@ allowed (and has ``getattr`` on its list), files from the network are read with 
 
 :func:`mmdet_setdet.mmengine_patches.safe_checkpoints` applies this to mmengine's loader.
 """
+
 import argparse
 import functools
 import os
@@ -79,6 +80,7 @@ def load_safely(load: Callable) -> Callable:
 
     Errors of reading become an :class:`InputError` that names the file and says what to do.
     """
+
     @functools.wraps(load)
     def load_checkpoint(cls, filename: str, *args, **kwargs) -> dict:
         try:
@@ -109,7 +111,8 @@ def _refusal(filename: str, error: pickle.UnpicklingError) -> InputError:
     return InputError(
         f'{filename}: refused, because reading it would run code: it names {refused[1]}, which is not on the list of '
         'harmless names. Nothing of it has been run. If you trust where it comes from, save its weights alone '
-        "elsewhere: torch.save(dict(state_dict=...), 'weights.pth')")
+        "elsewhere: torch.save(dict(state_dict=...), 'weights.pth')"
+    )
 
 
 def _absence(filename: str) -> InputError:
@@ -118,13 +121,15 @@ def _absence(filename: str) -> InputError:
         require('converted_checkpoints', f'{filename}: converting a checkpoint while it is loaded')
     return InputError(
         f'{filename}: no such checkpoint file. Where it is the first weights of a backbone, name another by '
-        'model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None')
+        'model.backbone.init_cfg.checkpoint=FILE, or begin without by model.backbone.init_cfg=None'
+    )
 
 
 def _damage(filename: str, error: Exception) -> InputError:
     return InputError(
         f'{filename}: incomplete or damaged, as after a kill while it was being written or an interrupted download '
-        f'({error})')
+        f'({error})'
+    )
 
 
 def _is_cut_short(filename: str) -> bool:

@@ -1,4 +1,5 @@
 """Weights from safetensors files."""
+
 from pathlib import Path
 
 from torch import Tensor
@@ -17,11 +18,13 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise InputError(
-            f'{path}: reading it needs the package safetensors: `pip install --no-deps safetensors`') from error
+            f'{path}: reading it needs the package safetensors: `pip install --no-deps safetensors`'
+        ) from error
     try:
         return load_file(path)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror or error})') from error
     except SafetensorError as error:
         raise InputError(
-            f'{path}: not a safetensors file, or cut off, as after an interrupted download ({error})') from error
+            f'{path}: not a safetensors file, or cut off, as after an interrupted download ({error})'
+        ) from error

@@ -1,4 +1,5 @@
 """Checks of user input; every mistake becomes an :class:`~mmdet_setdet.errors.InputError` that names the culprit."""
+
 from .annotations import CheckedCOCO, check_annotations
 from .checkpoints import check_fit
 from .classes import check_class_folders, check_classes, image_folders
@@ -7,6 +8,16 @@ from .images import CheckedLoad, check_whole
 from .options import merge_options
 
 __all__ = [
-    'CheckedCOCO', 'CheckedLoad', 'base_datasets', 'check_annotations', 'check_class_folders', 'check_classes',
-    'check_dataset', 'check_fit', 'check_whole', 'checked_data_sets', 'image_folders', 'merge_options'
+    'CheckedCOCO',
+    'CheckedLoad',
+    'base_datasets',
+    'check_annotations',
+    'check_class_folders',
+    'check_classes',
+    'check_dataset',
+    'check_fit',
+    'check_whole',
+    'checked_data_sets',
+    'image_folders',
+    'merge_options',
 ]

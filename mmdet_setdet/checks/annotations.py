@@ -1,4 +1,5 @@
 """Checks of COCO annotation files: an error or a warning where mmdet drops or misreads something silently."""
+
 import json
 import logging
 from collections.abc import Sequence
@@ -43,7 +44,8 @@ def _check_lists(coco: dict, file: str) -> None:
         if not isinstance(coco.get(key), list):
             keys = ', '.join(map(str, list(coco)[:8]))
             raise InputError(
-                f'{file}: not a COCO annotation file: it has no list "{key}" (it has: {keys or "nothing"})')
+                f'{file}: not a COCO annotation file: it has no list "{key}" (it has: {keys or "nothing"})'
+            )
     if not coco['images']:
         raise InputError(f'{file}: its list "images" is empty')
 
@@ -64,7 +66,8 @@ def _check_category_ids(annotations: list[dict], category_ids: set, file: str) -
         if category not in category_ids:
             raise InputError(
                 f'{file}: annotation {annotation["id"]} has category_id {category}, '
-                f'which is not among the {len(category_ids)} ids in "categories"')
+                f'which is not among the {len(category_ids)} ids in "categories"'
+            )
 
 
 def _check_boxes(annotations: list[dict], file: str) -> None:
@@ -72,13 +75,15 @@ def _check_boxes(annotations: list[dict], file: str) -> None:
         if not _is_box(annotation['bbox']):
             raise InputError(
                 f'{file}: annotation {annotation["id"]} has the bbox {annotation["bbox"]}; '
-                'it must be four numbers: x, y, width, height')
+                'it must be four numbers: x, y, width, height'
+            )
     is_finite = np.isfinite(_column(annotations, 'bbox')).all(1)
     if not is_finite.all():
         culprit = annotations[int(is_finite.argmin())]
         raise InputError(
             f'{file}: annotation {culprit["id"]} (image {culprit["image_id"]}) '
-            f'has a bbox that is not finite: {culprit["bbox"]}')
+            f'has a bbox that is not finite: {culprit["bbox"]}'
+        )
 
 
 def _is_box(box) -> bool:
@@ -110,14 +115,17 @@ def _warn_of_dropped_boxes(annotations: list[dict], images: list[dict], file: st
     dropped = {
         'belong to an image that the file does not list': ~is_listed,
         'have no part inside their image': is_listed & ~is_inside,
-        'are less than a pixel wide or high, or have no area': is_listed & is_inside & ~is_large_enough,
+        'are less than a pixel wide or high, or have no area': is_listed
+        & is_inside
+        & ~is_large_enough,
     }
     for reason, is_dropped in dropped.items():
         if is_dropped.any():
             example = annotations[int(is_dropped.argmax())]
             _warn(
                 f'{file}: {int(is_dropped.sum())} of {len(annotations)} boxes {reason} and are left out, for example '
-                f'annotation {example["id"]} of image {example["image_id"]}: {example["bbox"]}')
+                f'annotation {example["id"]} of image {example["image_id"]}: {example["bbox"]}'
+            )
 
 
 def _warn(message: str) -> None:
@@ -143,7 +151,8 @@ class CheckedCOCO(COCO):
         except FileNotFoundError as error:
             raise InputError(
                 f'{annotation_file}: no such annotation file; set data_root (for the configs of COCO the '
-                'environment variable SETDET_COCO) or ann_file') from error
+                'environment variable SETDET_COCO) or ann_file'
+            ) from error
         except AssertionError as error:
             raise InputError(f'{annotation_file}: not a COCO annotation file ({error})') from error
 
@@ -167,12 +176,14 @@ class CheckedCOCO(COCO):
             raise InputError(
                 f'{self._file}: {len(absent)} of the {len(classes)} classes of the config are not in the file: '
                 f'{first_names(absent)}. It has: {first_names(names)}. Set metainfo=dict(classes=(...)) of the data '
-                'set')
+                'set'
+            )
         in_order_of_file = [name for name in names if name in classes]
         if in_order_of_file != classes:
             _warn(
                 f'{self._file}: the classes of the config are in another order than in the file; labels follow the '
-                'file, so that names in pictures and tables will be wrong')
+                'file, so that names in pictures and tables will be wrong'
+            )
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:

@@ -1,4 +1,5 @@
 """Check that a checkpoint belongs to a model, before any number is computed with the wrong weights."""
+
 from typing import NamedTuple
 
 import torch.nn as nn
@@ -18,6 +19,7 @@ class Differences(NamedTuple):
         missing (list[str]): Names that only the model has.
         left_over (list[str]): Names that only the checkpoint has.
     """
+
     shapes: dict[str, tuple]
     missing: list[str]
     left_over: list[str]
@@ -39,7 +41,10 @@ class Differences(NamedTuple):
         return sum(map(len, self))
 
     def __str__(self) -> str:
-        shapes = [f'{key} {loaded} instead of {expected}' for key, (loaded, expected) in self.shapes.items()]
+        shapes = [
+            f'{key} {loaded} instead of {expected}'
+            for key, (loaded, expected) in self.shapes.items()
+        ]
         parts = (
             _first(shapes, 1, 'of another shape'),
             _first(self.missing, 3, 'missing'),
@@ -84,7 +89,9 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
     classes = _class_counts(checkpoint, differences.shapes) if only_shapes_differ else None
     if classes:
         cause = f'{classes[0]} classes in the checkpoint, {classes[1]} in the model'
-        advice += f', or train this one from it: tools/train.py CONFIG --cfg-options load_from={name}'
+        advice += (
+            f', or train this one from it: tools/train.py CONFIG --cfg-options load_from={name}'
+        )
     raise InputError(f'{name}: {cause} (weights: {differences}). {advice}')
 
 

@@ -1,4 +1,5 @@
 """Checks that a model, its data set and its checkpoint agree on the classes."""
+
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -8,7 +9,13 @@ from .annotations import first_names
 from .data_sets import base_datasets
 
 # Parts of a model with classes of their own: a backbone's, or the single class of a proposal network.
-OTHER_CLASSES = ('backbone', 'rpn_head', 'semantic_head', 'panoptic_fusion_head', 'pretrain_img_size')
+OTHER_CLASSES = (
+    'backbone',
+    'rpn_head',
+    'semantic_head',
+    'panoptic_fusion_head',
+    'pretrain_img_size',
+)
 
 
 def check_classes(model: dict, dataset, config: str) -> None:
@@ -33,7 +40,8 @@ def check_classes(model: dict, dataset, config: str) -> None:
         options = ' '.join(f'{key}={len(classes)}' for key in wrong)
         raise InputError(
             f'{config}: the data set has {len(classes)} classes ({first_names(classes)}), {key} is {count}; '
-            f'set {options}')
+            f'set {options}'
+        )
 
 
 def _head_class_counts(node, path: str) -> Iterator[tuple[str, int]]:
@@ -75,4 +83,5 @@ def check_class_folders(dataset, classes: Sequence[str] | None, source: str) -> 
                 raise InputError(
                     f'{folder.data_prefix["img_path"]}: its folders are other classes than those of {source}: label '
                     f'{label} is {in_folder or "missing"} here and {in_source or "missing"} there. Give both the same '
-                    'folders, or name and order the classes by metainfo=dict(classes=(...)) of the data sets')
+                    'folders, or name and order the classes by metainfo=dict(classes=(...)) of the data sets'
+                )

@@ -1,4 +1,5 @@
 """Checks of whole data sets: their annotations and folders while they are built, their files while they are loaded."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,14 +25,17 @@ def checked_data_sets() -> Iterator[None]:
         InputError: The annotations do not pass :class:`CheckedCOCO`, no image is left after filtering, or a folder
             is missing.
     """
-    with _replaced(CocoDataset, 'COCOAPI', CheckedCOCO), \
-            _replaced(BaseDataset, '_serialize_data', _serialize_if_any):
+    with (
+        _replaced(CocoDataset, 'COCOAPI', CheckedCOCO),
+        _replaced(BaseDataset, '_serialize_data', _serialize_if_any),
+    ):
         try:
             yield
         except FileNotFoundError as error:
             raise InputError(
                 f'{error.filename or error}: no such folder of images; set data_root (for the configs of ADE20K the '
-                'environment variable SETDET_ADE) or data_prefix') from error
+                'environment variable SETDET_ADE) or data_prefix'
+            ) from error
 
 
 @contextmanager

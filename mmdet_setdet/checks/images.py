@@ -1,4 +1,5 @@
 """Checks of image files and label maps while they are loaded."""
+
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from PIL import Image
 
@@ -35,7 +36,8 @@ class CheckedLoad:
             loaded = self.load(results)
         except FileNotFoundError as error:
             raise InputError(
-                f'{path}: no such {self.kind} file; check data_root and data_prefix of the data set') from error
+                f'{path}: no such {self.kind} file; check data_root and data_prefix of the data set'
+            ) from error
         except Exception as error:
             raise InputError(f'{path}: not a readable {self.kind} ({error})') from error
         is_on_disk = (self.load.backend_args is None) and ('://' not in path)
@@ -60,7 +62,8 @@ def check_whole(path: str) -> None:
             image.load()
     except OSError as error:
         raise InputError(
-            f'{path}: cut short ({error}); fetch it again, or take it out of the annotations') from error
+            f'{path}: cut short ({error}); fetch it again, or take it out of the annotations'
+        ) from error
 
 
 def _has_unusual_end(path: str) -> bool:

@@ -14,6 +14,7 @@ A key such as ``model.backbone.depth`` is followed from the left:
 
 A value that is None in the config becomes a dict when an option names something below it.
 """
+
 import copy
 import difflib
 import importlib
@@ -29,14 +30,31 @@ from ..errors import InputError
 from ..registry import SCOPE
 
 TOP_LEVEL_KEYS = (
-    'runner_type', 'sync_bn', 'find_unused_parameters', 'tta_model', 'tta_pipeline', 'compile',
-    'activation_checkpointing', 'efficient_conv_bn_eval', 'file_client_args', 'custom_imports')
+    'runner_type',
+    'sync_bn',
+    'find_unused_parameters',
+    'tta_model',
+    'tta_pipeline',
+    'compile',
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
+    'file_client_args',
+    'custom_imports',
+)
 ENV_CFG_KEYS = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
 LOADER_KEYS = ('num_batch_per_epoch', 'disable_subprocess_warning')
 # Keys of a typed dict that its builder reads, not its class.
 BUILDER_KEYS = (
-    'type', '_scope_', '_delete_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based', 'init_cfg',
-    'data_preprocessor')
+    'type',
+    '_scope_',
+    '_delete_',
+    'priority',
+    'constructor',
+    'paramwise_cfg',
+    'convert_to_iter_based',
+    'init_cfg',
+    'data_preprocessor',
+)
 
 
 def merge_options(cfg: Config, options: dict | None) -> None:
@@ -122,7 +140,8 @@ def _check(key: str, cfg: Config, retyped: Config, registries: Sequence[Registry
         if _is_list(node):
             if not _is_index(part, node):
                 raise InputError(
-                    f'--cfg-options {key}: {place} is a list of {len(node)}; {part} is not an index into it')
+                    f'--cfg-options {key}: {place} is a list of {len(node)}; {part} is not an index into it'
+                )
         elif not _is_dict(node):
             raise InputError(f'--cfg-options {key}: {place} is {node!r} and has nothing below it')
         elif part not in node:
@@ -158,12 +177,14 @@ def _check_new(key: str, i: int, node, typed, registries: Sequence[Registry]) ->
     names = [name for name in existing + readable if name not in ('self', 'type')]
     nearest = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
     if nearest:
-        suggestion = '.'.join([*path, nearest[0], *parts[i + 1:]])
+        suggestion = '.'.join([*path, nearest[0], *parts[i + 1 :]])
         hint = f'; did you mean {suggestion}?'
     raise InputError(f'--cfg-options {key}: {owner} takes no "{part}"{hint}')
 
 
-def _readable_keys(path: list[str], node, typed, registries: Sequence[Registry]) -> list[str] | None:
+def _readable_keys(
+    path: list[str], node, typed, registries: Sequence[Registry]
+) -> list[str] | None:
     """Return the keys that may be added to the dict at ``path``; None if any."""
     if not path:
         return [*_parameters(Runner.__init__), *TOP_LEVEL_KEYS]
@@ -174,7 +195,9 @@ def _readable_keys(path: list[str], node, typed, registries: Sequence[Registry])
     if path[-1].endswith('dataloader'):
         return [*_parameters(DataLoader.__init__), *LOADER_KEYS]
     kind = (typed if _is_dict(typed) else node).get('type')
-    candidates = [registry.get(kind) for registry in registries] if isinstance(kind, str) else [kind]
+    candidates = (
+        [registry.get(kind) for registry in registries] if isinstance(kind, str) else [kind]
+    )
     classes = [candidate for candidate in candidates if callable(candidate)]
     if not classes:
         return None
@@ -198,7 +221,9 @@ def _arguments(cls: Callable) -> list[str] | None:
     """
     functions = [cls]
     if inspect.isclass(cls):
-        functions = [base.__dict__['__init__'] for base in cls.__mro__[:-1] if '__init__' in base.__dict__]
+        functions = [
+            base.__dict__['__init__'] for base in cls.__mro__[:-1] if '__init__' in base.__dict__
+        ]
     names = []
     for function in functions:
         if not inspect.isroutine(function):

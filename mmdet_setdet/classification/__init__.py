@@ -1,4 +1,5 @@
 """Image classification on mmengine alone: model, data, augmentations, metric and pictures."""
+
 from .accuracy import Accuracy
 from .batch_augments import EraseRectangles, MixImages
 from .class_preprocessor import ClassPreprocessor
@@ -10,6 +11,15 @@ from .rand_augment import PillowRandAugment
 from .shape_folders import write_shape_folders
 
 __all__ = [
-    'Accuracy', 'ClassPreprocessor', 'EraseRectangles', 'ImageClassifier', 'ImageFolder', 'LabelVisualizer',
-    'MixImages', 'PackClassInputs', 'PillowRandAugment', 'RandomResizedCrop', 'write_shape_folders'
+    'Accuracy',
+    'ClassPreprocessor',
+    'EraseRectangles',
+    'ImageClassifier',
+    'ImageFolder',
+    'LabelVisualizer',
+    'MixImages',
+    'PackClassInputs',
+    'PillowRandAugment',
+    'RandomResizedCrop',
+    'write_shape_folders',
 ]

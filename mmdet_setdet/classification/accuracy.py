@@ -1,4 +1,5 @@
 """Top-k accuracy of image classification."""
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,6 +3,7 @@
 Each is a function (images, targets) -> (images, targets) of images (B, 3, H, W) and targets (B, K), which sum to one
 per image. The arguments are not modified.
 """
+
 import math
 
 import numpy as np
@@ -79,19 +80,21 @@ class MixImages:
     def __init__(
         self,
         mixup: float = 0.8,
-        cutmix: float = 1.,
-        prob: float = 1.,
+        cutmix: float = 1.0,
+        prob: float = 1.0,
         cutmix_prob: float = 0.5,
     ) -> None:
         if min(mixup, cutmix) < 0 or not max(mixup, cutmix):
-            raise InputError(f'mixup={mixup}, cutmix={cutmix}: at least one must be above 0, none below')
+            raise InputError(
+                f'mixup={mixup}, cutmix={cutmix}: at least one must be above 0, none below'
+            )
         self.mixup = mixup
         self.cutmix = cutmix
         self.prob = prob
         if not mixup:
-            cutmix_prob = 1.
+            cutmix_prob = 1.0
         elif not cutmix:
-            cutmix_prob = 0.
+            cutmix_prob = 0.0
         self.cutmix_prob = cutmix_prob
 
     def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,5 @@
 """From the batches of a data loader to the inputs of an image classifier."""
+
 from collections.abc import Sequence
 
 import torch
@@ -37,7 +38,9 @@ class ClassPreprocessor(ImgDataPreprocessor):
         data = super().forward(data, training)
         if training and self.augments:
             images = data['inputs']
-            labels = torch.tensor([sample.gt_label for sample in data['data_samples']], device=images.device)
+            labels = torch.tensor(
+                [sample.gt_label for sample in data['data_samples']], device=images.device
+            )
             targets = functional.one_hot(labels, self.num_classes).to(images)
             for augment in self.augments:
                 images, targets = augment(images, targets)

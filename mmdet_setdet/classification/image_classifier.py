@@ -1,4 +1,5 @@
 """An image classifier on a backbone of this package or of mmdet."""
+
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +34,7 @@ class ImageClassifier(BaseModel):
         backbone: dict,
         in_channels: int,
         num_classes: int,
-        label_smoothing: float = 0.,
+        label_smoothing: float = 0.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -72,7 +73,9 @@ class ImageClassifier(BaseModel):
             return logits
         if mode == 'loss':
             if targets is None:
-                targets = torch.tensor([sample.gt_label for sample in data_samples], device=logits.device)
+                targets = torch.tensor(
+                    [sample.gt_label for sample in data_samples], device=logits.device
+                )
             loss = functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
             return dict(loss=loss)
         if mode == 'predict':
@@ -83,7 +86,9 @@ class ImageClassifier(BaseModel):
     def _predict(logits: Tensor, data_samples: Samples | None) -> list[BaseDataElement]:
         if data_samples is None:
             data_samples = [BaseDataElement() for _ in logits]
-        scores = logits.float().softmax(1).cpu()  # the only copy from the device, for the whole batch
+        scores = (
+            logits.float().softmax(1).cpu()
+        )  # the only copy from the device, for the whole batch
         labels = scores.argmax(1).tolist()
         for sample, sample_scores, label in zip(data_samples, scores, labels):
             sample.pred_scores = sample_scores

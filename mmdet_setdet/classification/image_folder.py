@@ -1,4 +1,5 @@
 """Image classification data in ImageNet's layout: one folder of images per class."""
+
 import os
 from pathlib import Path
 
@@ -37,24 +38,30 @@ class ImageFolder(BaseDataset):
         self._metainfo['classes'] = classes
         data_list = []
         for label, name in enumerate(classes):
-            data_list += [dict(img_path=path, gt_label=label) for path in _image_paths(folder / name)]
+            data_list += [
+                dict(img_path=path, gt_label=label) for path in _image_paths(folder / name)
+            ]
         return data_list
 
     def _find_classes(self, folder: Path) -> tuple[str, ...]:
         if not folder.is_dir():
             raise InputError(
                 f'{folder}: no such folder of images; set data_root (for the configs of ImageNet the environment '
-                'variable SETDET_IMAGENET) or data_prefix')
+                'variable SETDET_IMAGENET) or data_prefix'
+            )
         existing = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
         if not existing:
-            raise InputError(f'{folder}: holds no folders of classes; its images must be sorted into {folder}/CLASS/')
+            raise InputError(
+                f'{folder}: holds no folders of classes; its images must be sorted into {folder}/CLASS/'
+            )
         classes = tuple(self._metainfo.get('classes', existing))
         absent = [name for name in classes if name not in existing]
         if absent:
             more = ', ...' if len(existing) > 5 else ''
             raise InputError(
                 f'{folder}: has no folder for {len(absent)} of the {len(classes)} classes of the config: '
-                f'{", ".join(absent[:5])}. It has: {", ".join(existing[:5])}{more}')
+                f'{", ".join(absent[:5])}. It has: {", ".join(existing[:5])}{more}'
+            )
         return classes
 
 
@@ -66,5 +73,6 @@ def _image_paths(folder: Path) -> list[str]:
     if not paths:
         raise InputError(
             f'{folder}: this class has no image (files that end in {", ".join(EXTENSIONS)}); put images there, delete '
-            'the folder, or name the classes to use by metainfo=dict(classes=(...))')
+            'the folder, or name the classes to use by metainfo=dict(classes=(...))'
+        )
     return paths

@@ -1,4 +1,5 @@
 """Transforms of images with one label each; mmcv's load, flip and crop the centre."""
+
 import math
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ class RandomResizedCrop(BaseTransform):
     def __init__(
         self,
         size: int,
-        area: tuple[float, float] = (0.08, 1.),
+        area: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
     ) -> None:
@@ -61,10 +62,11 @@ class RandomResizedCrop(BaseTransform):
         height, width = image.shape[:2]
         left, top, w, h = self.window(width, height)
         results['img'] = mmcv.imresize(
-            image[top:top + h, left:left + w],
+            image[top : top + h, left : left + w],
             size=(self.size, self.size),
             interpolation=self.interpolation,
-            backend='pillow')
+            backend='pillow',
+        )
         results['img_shape'] = results['img'].shape[:2]
         return results
 

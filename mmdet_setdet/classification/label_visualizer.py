@@ -1,4 +1,5 @@
 """Pictures of image classifications: the image with its predicted and true class written on it."""
+
 import mmcv
 import numpy as np
 from mmengine.structures import BaseDataElement
@@ -50,7 +51,8 @@ class LabelVisualizer(Visualizer):
             positions=np.array([4, 4]),
             font_sizes=FONT_SIZE,
             colors='w',
-            bboxes=TEXT_BOX)
+            bboxes=TEXT_BOX,
+        )
         drawn = self.get_image()
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)

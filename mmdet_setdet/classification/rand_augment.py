@@ -1,4 +1,5 @@
 """RandAugment (arXiv 1909.13719) on Pillow, in the form that vision transformers are trained with."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -7,9 +8,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from ..registry import TRANSFORMS
 
-MAX_MAGNITUDE = 10.
+MAX_MAGNITUDE = 10.0
 # Change of the image at full strength.
-MAX_DEGREES = 30.
+MAX_DEGREES = 30.0
 MAX_SHEAR = 0.3
 MAX_SHIFT = 0.45  # relative to the side
 MAX_ENHANCEMENT = 0.9
@@ -24,6 +25,7 @@ Operation = Callable[[Image.Image, float, Colour], Image.Image]
 
 def _without_strength(function: Callable[[Image.Image], Image.Image]) -> Operation:
     """Make an operation of a function that has no strength."""
+
     def apply(image: Image.Image, strength: float, fill: Colour) -> Image.Image:
         return function(image)
 
@@ -35,19 +37,22 @@ def _warp(coefficients: Callable) -> Operation:
 
     For coefficients (a, b, c, d, e, f) the result at (x, y) is the image at (a x + b y + c, d x + e y + f).
     """
+
     def apply(image: Image.Image, strength: float, fill: Colour) -> Image.Image:
         return image.transform(
             image.size,
             Image.Transform.AFFINE,
             coefficients(strength, *image.size),
             resample=Image.Resampling.BICUBIC,
-            fillcolor=fill)
+            fillcolor=fill,
+        )
 
     return apply
 
 
 def _enhance(enhancer: type) -> Operation:
     """Make an operation that changes a property: strength 0 keeps it, 1 almost doubles it, -1 almost removes it."""
+
     def apply(image: Image.Image, strength: float, fill: Colour) -> Image.Image:
         factor = max(0.1, 1 + MAX_ENHANCEMENT * strength)
         return enhancer(image).enhance(factor)
@@ -119,7 +124,7 @@ class PillowRandAugment(BaseTransform):
         self,
         num_operations: int = 2,
         prob: float = 0.5,
-        magnitude: float = 9.,
+        magnitude: float = 9.0,
         magnitude_std: float = 0.5,
         fill: Colour = (124, 116, 104),
     ) -> None:

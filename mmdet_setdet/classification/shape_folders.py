@@ -1,4 +1,5 @@
 """A miniature of ImageNet: generated shapes in files, sorted into folders by class."""
+
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,10 @@ import cv2
 
 from ..datasets.generators import CLASSES, ShapeScenes
 
-OBJECT_SIZE = (0.4, 0.8)  # diameter relative to the image: one clearly visible shape, as in ImageNet
+OBJECT_SIZE = (
+    0.4,
+    0.8,
+)  # diameter relative to the image: one clearly visible shape, as in ImageNet
 NUM_IMAGES = dict(train=200, val=40)
 
 
@@ -32,10 +36,11 @@ def write_shape_folders(
             scenes = ShapeScenes(
                 seed=zlib.crc32(f'{part}/{name}'.encode()),
                 image_size=image_size,
-                classes=(name, ),
+                classes=(name,),
                 max_objects=1,
                 empty_ratio=0,
-                object_size=OBJECT_SIZE)
+                object_size=OBJECT_SIZE,
+            )
             for index in range(count):
                 file = folder / f'{name}_{index:05d}.JPEG'
                 cv2.imwrite(str(file), scenes.render(index))

@@ -1,4 +1,5 @@
 """A detection data set without files: each image is painted when it is loaded."""
+
 import json
 from dataclasses import fields
 from functools import lru_cache
@@ -65,7 +66,8 @@ class ShapesBackend(BaseStorageBackend):
             return _png(query, int(name.split('.')[0]))
         except (ValueError, TypeError, IndexError) as error:
             raise FileNotFoundError(
-                f'{filepath!r} names no generated image (shapes://seed=0/000012.png does): {error}') from error
+                f'{filepath!r} names no generated image (shapes://seed=0/000012.png does): {error}'
+            ) from error
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
         """Not supported: the files are images."""
@@ -93,6 +95,7 @@ class ShapesDataset(BaseDetDataset):
     Raises:
         InputError: An argument is out of range.
     """
+
     METAINFO = dict(classes=CLASSES, palette=list(PALETTE))
 
     def __init__(
@@ -120,7 +123,8 @@ class ShapesDataset(BaseDetDataset):
             max_objects=max_objects,
             empty_ratio=empty_ratio,
             object_size=object_size,
-            min_visible=min_visible)
+            min_visible=min_visible,
+        )
         super().__init__(**kwargs)
 
     @property
@@ -139,7 +143,8 @@ class ShapesDataset(BaseDetDataset):
                 img_path=scene_uri(scenes, index),
                 width=width,
                 height=height,
-                has_objects=has_objects)
+                has_objects=has_objects,
+            )
             data_list.append(info)
         return data_list
 

@@ -1,4 +1,5 @@
 """Running: a runner that checks its input, resuming, and the common parts of the command-line tools."""
+
 from .resume import ResumableEpochLoop, find_checkpoint
 from .runner import CheckingRunner
 

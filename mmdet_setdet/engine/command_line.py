@@ -1,4 +1,5 @@
 """The common parts of the command-line tools: arguments, the config with its options, the runner, plain errors."""
+
 import argparse
 import os
 import sys
@@ -19,22 +20,38 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments that training and testing have in common."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/NAME_OF_CONFIG)')
-    add_config_options(parser, 'settings of the config to replace, e.g. model.backbone.depth=18 key="[a,b]"; '
-                       'a key that nothing reads is an error')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='what started this process (tools/dist_*.sh and slurm_*.sh set it)')
+    parser.add_argument(
+        '--work-dir', help='where logs and checkpoints go (default: work_dirs/NAME_OF_CONFIG)'
+    )
+    add_config_options(
+        parser,
+        'settings of the config to replace, e.g. model.backbone.depth=18 key="[a,b]"; '
+        'a key that nothing reads is an error',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started this process (tools/dist_*.sh and slurm_*.sh set it)',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
 
 
 def add_config_options(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--cfg-options`` with a help text; it becomes a dict."""
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help=text)
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help=text
+    )
 
 
-def load_config(path: str, options: dict | None = None, launcher: str = 'none', work_dir: str | None = None,
-                local_rank: int = 0) -> Config:
+def load_config(
+    path: str,
+    options: dict | None = None,
+    launcher: str = 'none',
+    work_dir: str | None = None,
+    local_rank: int = 0,
+) -> Config:
     """Read a config file and merge the command line into it.
 
     Args:

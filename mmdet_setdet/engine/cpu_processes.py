@@ -1,4 +1,5 @@
 """Several processes without an accelerator: gloo instead of nccl, and an equal share of the cores for each."""
+
 import datetime
 import os
 import subprocess
@@ -12,7 +13,13 @@ from ..errors import InputError
 _VARIABLES = dict(
     pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
-    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_SIZE'))
+    mpi=(
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+        'OMPI_COMM_WORLD_LOCAL_SIZE',
+    ),
+)
 
 
 def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> None:
@@ -29,8 +36,10 @@ def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> N
     variables = _VARIABLES[launcher]
     missing = [name for name in variables[:3] if name not in os.environ]
     if missing:
-        raise InputError(f'--launcher {launcher}: this process was not started by it ({", ".join(missing)} not set); '
-                         'use tools/dist_train.sh, tools/dist_test.sh or their slurm counterparts')
+        raise InputError(
+            f'--launcher {launcher}: this process was not started by it ({", ".join(missing)} not set); '
+            'use tools/dist_train.sh, tools/dist_test.sh or their slurm counterparts'
+        )
     for torch_name, name in zip(_VARIABLES['pytorch'], variables):
         if name in os.environ:
             os.environ[torch_name] = os.environ[name]

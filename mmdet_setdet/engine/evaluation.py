@@ -1,4 +1,5 @@
 """What a test computes from the predictions: results by name, and a file of the predictions."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ class _Result(NamedTuple):
         metric (str): The metric class that computes it.
         argument (str, optional): Argument of the metric that lists results; None if it computes only this one.
     """
+
     metric: str
     argument: str | None
 
@@ -82,11 +84,14 @@ def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) ->
         kinds = ', '.join(str(metric['type']) for metric in metrics) or 'nothing'
         reason = ' and predicts no masks' if lacks_masks and 'segm' in impossible else ''
         choices = ', '.join(possible) or f'none of {", ".join(RESULTS)}'
-        raise InputError(f'--eval {" ".join(impossible)}: {config} evaluates with {kinds}{reason}, which can do: '
-                         f'{choices}')
+        raise InputError(
+            f'--eval {" ".join(impossible)}: {config} evaluates with {kinds}{reason}, which can do: {choices}'
+        )
     chosen = []
     for metric in metrics:
-        requested = [name for name in dict.fromkeys(names) if _RESULTS[name].metric == _class_name(metric)]
+        requested = [
+            name for name in dict.fromkeys(names) if _RESULTS[name].metric == _class_name(metric)
+        ]
         if not requested:
             continue
         metric = ConfigDict(metric)

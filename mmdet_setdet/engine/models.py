@@ -1,4 +1,5 @@
 """Models outside of a runner: built with reproducible weights, or with those of a checkpoint."""
+
 import logging
 
 import torch

@@ -1,4 +1,5 @@
 """Resuming a run where it was stopped, also in the middle of an epoch."""
+
 import itertools
 import logging
 import zipfile
@@ -29,8 +30,11 @@ def find_checkpoint(work_dir: str) -> str | None:
     for path in newest_first:
         if zipfile.is_zipfile(path):
             return str(path)
-        print_log(f'{path}: incomplete, as after a kill while it was being written; looking for the one before',
-                  logger='current', level=logging.WARNING)
+        print_log(
+            f'{path}: incomplete, as after a kill while it was being written; looking for the one before',
+            logger='current',
+            level=logging.WARNING,
+        )
     return None
 
 
@@ -94,7 +98,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.runner.logger.warning(
                 f'iteration {self._iter} is not within epoch {self._epoch + 1} of {batches_per_epoch} batches: the '
                 'checkpoint comes from another batch size, number of processes or data set; the count of epochs goes '
-                'on, and this one starts at its beginning')
+                'on, and this one starts at its beginning'
+            )
         return 0
 
     def _skip(self, batches: int) -> None:
@@ -102,5 +107,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if not isinstance(self.dataloader.batch_sampler, _SkipOnce):
             # A loader refuses to have this attribute replaced, because workers of an earlier epoch might still follow
             # the old one; here none has been started.
-            object.__setattr__(self.dataloader, 'batch_sampler', _SkipOnce(self.dataloader.batch_sampler))
+            object.__setattr__(
+                self.dataloader, 'batch_sampler', _SkipOnce(self.dataloader.batch_sampler)
+            )
         self.dataloader.batch_sampler.skip = batches

@@ -1,4 +1,5 @@
 """The runner of this package's tools and configs: mmengine's with input checks, also for several CPU processes."""
+
 from collections.abc import Callable
 
 import torch.nn as nn
@@ -54,7 +55,8 @@ class CheckingRunner(Runner):
             defaults = dict(
                 type='MMDistributedDataParallel',
                 broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
             # By default mmengine names a CUDA device; on CPU there must be none.
             model_wrapper_cfg = {**defaults, **(model_wrapper_cfg or {}), 'device_ids': None}
         return super().wrap_model(model_wrapper_cfg, model)
@@ -65,8 +67,10 @@ class CheckingRunner(Runner):
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
         if not len(loader):
-            raise InputError(f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
-                             'an incomplete batch is left out; make batch_size smaller')
+            raise InputError(
+                f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
+                'an incomplete batch is left out; make batch_size smaller'
+            )
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -87,7 +91,9 @@ class CheckingRunner(Runner):
         dataset = loop.dataloader.dataset
         if isinstance(self._train_loop, BaseLoop):
             for trained in image_folders(self._train_loop.dataloader.dataset):
-                check_class_folders(dataset, trained.metainfo['classes'], trained.data_prefix['img_path'])
+                check_class_folders(
+                    dataset, trained.metainfo['classes'], trained.data_prefix['img_path']
+                )
         check_classes(self.cfg.get('model'), dataset, self.cfg.filename or 'the config')
         return loop
 
@@ -97,13 +103,17 @@ class CheckingRunner(Runner):
             newest = find_checkpoint(self.work_dir)
             self._resume = newest is not None
             if newest is None:
-                self.logger.info(f'No checkpoint to resume from in {self.work_dir}: training starts at the beginning')
+                self.logger.info(
+                    f'No checkpoint to resume from in {self.work_dir}: training starts at the beginning'
+                )
             else:
                 self.logger.info(f'Resuming from {newest}')
                 self._load_from = newest
         super().load_or_resume()
 
-    def load_checkpoint(self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs) -> dict:
+    def load_checkpoint(
+        self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs
+    ) -> dict:
         checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)

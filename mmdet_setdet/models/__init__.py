@@ -8,6 +8,7 @@ Q   all queries of an image: N + M      K   classes
 M   matching queries of an image        G   gts of an image, padded to the most in the batch
 N   queries of a group                  P   matched pairs
 """
+
 from .assignment import *  # noqa: F403
 from .backbones import *  # noqa: F403
 from .dense_heads import *  # noqa: F403

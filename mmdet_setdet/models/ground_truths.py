@@ -1,4 +1,5 @@
 """The ground truths of a batch as padded tensors, made once per step."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ class GroundTruths:
         counts (list[int]): Number of ground truths per image, known on the host without a device sync.
         metas (list[dict]): Meta information per image. Messages read ``img_path``, :attr:`boxes` reads ``img_shape``.
     """
+
     labels: Tensor
     bboxes: Tensor
     counts: list[int]
@@ -63,9 +65,9 @@ class GroundTruths:
         return cls.from_instances(instances, metas)
 
     @classmethod
-    def from_instances(cls,
-                       instances: Sequence[InstanceData],
-                       metas: list[dict] | None = None) -> 'GroundTruths':
+    def from_instances(
+        cls, instances: Sequence[InstanceData], metas: list[dict] | None = None
+    ) -> 'GroundTruths':
         """Pad the ground truths of the images.
 
         Args:
@@ -78,4 +80,5 @@ class GroundTruths:
             labels=pad_sequence(labels, batch_first=True),
             bboxes=pad_sequence(bboxes, batch_first=True),
             counts=[len(gt) for gt in instances],
-            metas=metas or [{} for _ in instances])
+            metas=metas or [{} for _ in instances],
+        )

@@ -1,4 +1,5 @@
 """Pictures of a model's predictions and of its training; :mod:`.assignments` has those of assignments."""
+
 from .curves import plot_curves, read_scalars
 from .hooks import save_test_pictures
 from .sheet import draw_predictions

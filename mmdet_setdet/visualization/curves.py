@@ -1,4 +1,5 @@
 """Loss and mAP against iterations, from the scalars that mmengine logs."""
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,12 +26,16 @@ def find_scalars(path: str | Path) -> Path:
     # mmengine makes one folder per run, named by the time of its start, so the last one in order is the newest.
     files = sorted(file for file in path.glob('**/vis_data/scalars.json') if file.stat().st_size)
     if not files:
-        raise InputError(f'{path}: no vis_data/scalars.json with content below it. Name the work_dir of a run that has '
-                         'logged something, or its scalars.json.')
+        raise InputError(
+            f'{path}: no vis_data/scalars.json with content below it. Name the work_dir of a run that has '
+            'logged something, or its scalars.json.'
+        )
     return files[-1]
 
 
-def read_scalars(path: str | Path, train_key: str = 'loss', val_key: str = 'coco/bbox_mAP') -> tuple[Curve, Curve]:
+def read_scalars(
+    path: str | Path, train_key: str = 'loss', val_key: str = 'coco/bbox_mAP'
+) -> tuple[Curve, Curve]:
     """Read the training and the validation curve of one run.
 
     Args:
@@ -53,7 +58,9 @@ def read_scalars(path: str | Path, train_key: str = 'loss', val_key: str = 'coco
             record = json.loads(line)
             step = record['step']
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}, line {number}: not a record of mmengine's scalars.json ({error}).") from error
+            raise InputError(
+                f"{file}, line {number}: not a record of mmengine's scalars.json ({error})."
+            ) from error
         if train_key in record:
             train.append((step, record[train_key]))
         if val_key in record:
@@ -64,8 +71,12 @@ def read_scalars(path: str | Path, train_key: str = 'loss', val_key: str = 'coco
     return _as_curve(train), _as_curve(val)
 
 
-def plot_curves(runs: Mapping[str, str | Path | Sequence[str | Path]], out: str | Path, train_key: str = 'loss',
-                val_key: str = 'coco/bbox_mAP') -> None:
+def plot_curves(
+    runs: Mapping[str, str | Path | Sequence[str | Path]],
+    out: str | Path,
+    train_key: str = 'loss',
+    val_key: str = 'coco/bbox_mAP',
+) -> None:
     """Plot the training loss over iterations and, if there was a validation, its mAP beside it.
 
     Args:
@@ -122,7 +133,9 @@ def _draw(panel: Axes, curves: Sequence[Curve], label: str, colour: str) -> None
         for curve in curves:
             panel.plot(*curve, color=colour, linewidth=0.8, alpha=0.5)
         steps, mean = _mean(curves)
-        panel.plot(steps, mean, color=colour, linewidth=2.8, label=f'{label} (mean of {len(curves)})')
+        panel.plot(
+            steps, mean, color=colour, linewidth=2.8, label=f'{label} (mean of {len(curves)})'
+        )
 
 
 def _mean(curves: Sequence[Curve]) -> Curve:

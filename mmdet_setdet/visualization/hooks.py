@@ -1,4 +1,5 @@
 """The hooks that save pictures while a config is tested."""
+
 from pathlib import Path
 
 from mmengine.config import Config
@@ -9,7 +10,11 @@ def save_test_pictures(cfg: Config, folder: str) -> None:
     # Absolute, because mmdet's hook resolves a relative one against a folder of its own.
     folder = str(Path(folder).resolve())
     if cfg.get('default_scope') == 'mmseg':
-        cfg.default_hooks.visualization = dict(type='mmseg.SegVisualizationHook', draw=True, interval=1)
+        cfg.default_hooks.visualization = dict(
+            type='mmseg.SegVisualizationHook', draw=True, interval=1
+        )
         cfg.visualizer.save_dir = folder
     else:
-        cfg.default_hooks.visualization = dict(type='mmdet.DetVisualizationHook', draw=True, test_out_dir=folder)
+        cfg.default_hooks.visualization = dict(
+            type='mmdet.DetVisualizationHook', draw=True, test_out_dir=folder
+        )

@@ -1,4 +1,5 @@
 """Many images in one picture, each with its ground truth beside the predictions."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,17 +18,28 @@ MIN_FONT_SIZE = 11
 class LegibleVisualizer(DetLocalVisualizer):
     """mmdet's visualizer with labels that are legible on small boxes, too, and that stay inside the image."""
 
-    def draw_texts(self, texts: str, positions: torch.Tensor, font_sizes: int = MIN_FONT_SIZE, **kwargs):
+    def draw_texts(
+        self, texts: str, positions: torch.Tensor, font_sizes: int = MIN_FONT_SIZE, **kwargs
+    ):
         size = max(font_sizes, MIN_FONT_SIZE)
-        text_width = 0.7 * size * len(texts)  # 0.7: about the ratio of a character's width to its size
+        text_width = (
+            0.7 * size * len(texts)
+        )  # 0.7: about the ratio of a character's width to its size
         rightmost = max(self.width - text_width, 0)
         x, y = positions
         positions = torch.stack([x.clamp(max=rightmost), y])
         return super().draw_texts(texts, positions, font_sizes=size, **kwargs)
 
 
-def draw_predictions(images: Sequence[np.ndarray], samples: Sequence[DetDataSample], dataset_meta: dict,
-                     out: str | Path, score_thr: float = 0.3, columns: int = 3, side: int = 320) -> np.ndarray:
+def draw_predictions(
+    images: Sequence[np.ndarray],
+    samples: Sequence[DetDataSample],
+    dataset_meta: dict,
+    out: str | Path,
+    score_thr: float = 0.3,
+    columns: int = 3,
+    side: int = 320,
+) -> np.ndarray:
     """Draw a sheet of pairs: left the ground truth, right the predictions above ``score_thr`` with label and score.
 
     Args:
@@ -48,7 +60,9 @@ def draw_predictions(images: Sequence[np.ndarray], samples: Sequence[DetDataSamp
         OSError: The picture could not be written.
     """
     if not images or len(images) != len(samples):
-        raise ValueError(f'{len(images)} images and {len(samples)} samples: need one sample per image, at least one.')
+        raise ValueError(
+            f'{len(images)} images and {len(samples)} samples: need one sample per image, at least one.'
+        )
     visualizer = LegibleVisualizer(line_width=2)
     visualizer.dataset_meta = dataset_meta
     columns = min(columns, len(images))
@@ -62,8 +76,8 @@ def draw_predictions(images: Sequence[np.ndarray], samples: Sequence[DetDataSamp
         top = TITLE_HEIGHT + row * (side + GAP)
         left = column * _pair_width(side)
         right = left + side + 2
-        sheet[top:top + height, left:left + half] = drawn[:, :half]
-        sheet[top:top + height, right:right + half] = drawn[:, half:]
+        sheet[top : top + height, left : left + half] = drawn[:, :half]
+        sheet[top : top + height, right : right + half] = drawn[:, half:]
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(out), sheet[..., ::-1]):
         raise OSError(f'{out}: the picture could not be written.')
@@ -82,12 +96,19 @@ def _empty_sheet(rows: int, columns: int, side: int, score_thr: float) -> np.nda
     for column in range(columns):
         for left, text in headings.items():
             corner = (column * _pair_width(side) + left + 2, TITLE_HEIGHT - 9)
-            cv2.putText(sheet, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
+            cv2.putText(
+                sheet, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA
+            )
     return sheet
 
 
-def _draw_pair(visualizer: DetLocalVisualizer, image: np.ndarray, sample: DetDataSample, score_thr: float,
-               side: int) -> np.ndarray:
+def _draw_pair(
+    visualizer: DetLocalVisualizer,
+    image: np.ndarray,
+    sample: DetDataSample,
+    score_thr: float,
+    side: int,
+) -> np.ndarray:
     """Return mmdet's picture of one image, ground truth and predictions side by side, scaled to ``side``."""
     scale = side / max(image.shape[:2])
     size = [max(1, round(length * scale)) for length in image.shape[1::-1]]

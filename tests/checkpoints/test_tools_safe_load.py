@@ -1,4 +1,5 @@
 """A checkpoint that carries code is refused wherever one is read, and the code does not run."""
+
 import argparse
 import os
 import subprocess
@@ -40,7 +41,8 @@ def _attacks(marker: Path) -> dict:
         subprocess=Carrier(subprocess.getoutput, command),
         eval=Carrier(eval, f"__import__('os').system('{command}')"),
         # A step towards any function: an attribute of something that is allowed.
-        getattr=Carrier(getattr, HistoryBuffer, '__init__'))
+        getattr=Carrier(getattr, HistoryBuffer, '__init__'),
+    )
 
 
 @pytest.fixture(params=['system', 'subprocess', 'eval', 'getattr'])
@@ -53,7 +55,9 @@ def attack(request, tmp_path):
 
 
 @pytest.mark.parametrize('attack', ['system'], indirect=True)
-@pytest.mark.parametrize('reader', ['resume', 'load_from', 'pretrained', 'test', 'init_detector', 'inferencer'])
+@pytest.mark.parametrize(
+    'reader', ['resume', 'load_from', 'pretrained', 'test', 'init_detector', 'inferencer']
+)
 def test_every_reader_refuses(tiny, attack, reader, tmp_path, monkeypatch):
     # The usual advice against refused checkpoints; it must not open this door.
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
@@ -62,11 +66,17 @@ def test_every_reader_refuses(tiny, attack, reader, tmp_path, monkeypatch):
     readers = dict(
         resume=lambda: tool('train').main([tiny, '--resume', checkpoint, *options]),
         load_from=lambda: tool('train').main([tiny, *options, f'load_from={checkpoint}']),
-        pretrained=lambda: BaseModule(dict(type='Pretrained', checkpoint=checkpoint)).init_weights(),
+        pretrained=lambda: BaseModule(
+            dict(type='Pretrained', checkpoint=checkpoint)
+        ).init_weights(),
         test=lambda: tool('test').main([tiny, checkpoint, *options]),
         init_detector=lambda: init_detector(tiny, checkpoint, device='cpu'),
-        inferencer=lambda: DetInferencer(tiny, checkpoint, device='cpu'))
-    with pytest.raises(InputError, match=r'evil.pth: refused, because reading it would run code: it names \w+.system,'):
+        inferencer=lambda: DetInferencer(tiny, checkpoint, device='cpu'),
+    )
+    with pytest.raises(
+        InputError,
+        match=r'evil.pth: refused, because reading it would run code: it names \w+.system,',
+    ):
         readers[reader]()
     assert not marker.exists()
     assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
@@ -83,8 +93,16 @@ def test_newest_checkpoint_with_code_is_not_resumed(tiny, tmp_path):
     code = Carrier(os.system, f'touch {tmp_path / "marker"}')
     torch.save(dict(state_dict={}, meta=code), tmp_path / 'epoch_1.pth')
     with pytest.raises(InputError, match='epoch_1.pth: refused'):
-        tool('train').main([tiny, '--resume', '--work-dir', str(tmp_path),
-                            '--cfg-options', f'experiment_name={new_name()}'])
+        tool('train').main(
+            [
+                tiny,
+                '--resume',
+                '--work-dir',
+                str(tmp_path),
+                '--cfg-options',
+                f'experiment_name={new_name()}',
+            ]
+        )
     assert not (tmp_path / 'marker').exists()
 
 
@@ -103,7 +121,7 @@ def test_url(attack, monkeypatch):
 def cut_file(folder):
     torch.save(dict(state_dict=dict(weight=torch.zeros(9))), folder / 'whole.pth')
     content = (folder / 'whole.pth').read_bytes()
-    return content[:len(content) // 2]
+    return content[: len(content) // 2]
 
 
 def test_cut_download_is_named(tmp_path, monkeypatch):
@@ -133,7 +151,8 @@ def test_harmless_content_is_read(tmp_path):
         history=history,
         scalar=np.float64(2),
         array=np.arange(3),
-        flags=np.array([True]))
+        flags=np.array([True]),
+    )
     torch.save(content, tmp_path / 'good.pth')
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'good.pth'), 'cpu')
     assert loaded['args'].lr == 1e-4

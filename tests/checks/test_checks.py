@@ -1,4 +1,5 @@
 """Bad input: each kind is an error, or a warning, that names the culprit."""
+
 import copy
 import logging
 from pathlib import Path
@@ -7,7 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_detector import coco_dict, new_name, tool, write_annotations, write_config, write_dataset
+from helpers.tiny_detector import (
+    coco_dict,
+    new_name,
+    tool,
+    write_annotations,
+    write_config,
+    write_dataset,
+)
 from mmengine.logging import MMLogger
 
 from mmdet_setdet.checks import check_annotations, check_whole
@@ -24,8 +32,17 @@ def tiny(tmp_path):
 
 def train(config, *options):
     work_dir = str(Path(config).parent / 'work')
-    return tool('train').main([config, '--work-dir', work_dir, '--cfg-options', 'train_cfg.max_epochs=1',
-                               f'experiment_name={new_name()}', *options])
+    return tool('train').main(
+        [
+            config,
+            '--work-dir',
+            work_dir,
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            f'experiment_name={new_name()}',
+            *options,
+        ]
+    )
 
 
 @pytest.fixture
@@ -43,16 +60,21 @@ def warnings():
 def test_annotation_file_missing(tiny):
     config, root, _ = tiny
     (root / 'annotations.json').unlink()
-    with pytest.raises(InputError, match=r'data/annotations.json: no such annotation file; set data_root'):
+    with pytest.raises(
+        InputError, match=r'data/annotations.json: no such annotation file; set data_root'
+    ):
         train(config)
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    ('{"images": [', 'annotations.json: not JSON'),
-    ('[1, 2]', 'annotations.json: not a COCO annotation file'),
-    ({'info': {}, 'data': []}, r'no list "images" \(it has: info, data\)'),
-    ({'images': [], 'annotations': [], 'categories': []}, 'its list "images" is empty'),
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"images": [', 'annotations.json: not JSON'),
+        ('[1, 2]', 'annotations.json: not a COCO annotation file'),
+        ({'info': {}, 'data': []}, r'no list "images" \(it has: info, data\)'),
+        ({'images': [], 'annotations': [], 'categories': []}, 'its list "images" is empty'),
+    ],
+)
 def test_annotation_file_not_coco(tiny, content, message):
     config, root, _ = tiny
     write_annotations(root, content)
@@ -60,12 +82,23 @@ def test_annotation_file_not_coco(tiny, content, message):
         train(config)
 
 
-@pytest.mark.parametrize(('field', 'value', 'message'), [
-    ('category_id', 4, r'annotation 2 has category_id 4, which is not among the 3 ids in "categories"'),
-    ('bbox', [1, 2, 3], r'annotation 2 has the bbox \[1, 2, 3\]; it must be four numbers'),
-    ('bbox', [float('nan'), 2, 3, 4], r'annotation 2 \(image 2\) has a bbox that is not finite'),
-    ('area', None, r'annotation 2 has no "area"'),
-])
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        (
+            'category_id',
+            4,
+            r'annotation 2 has category_id 4, which is not among the 3 ids in "categories"',
+        ),
+        ('bbox', [1, 2, 3], r'annotation 2 has the bbox \[1, 2, 3\]; it must be four numbers'),
+        (
+            'bbox',
+            [float('nan'), 2, 3, 4],
+            r'annotation 2 \(image 2\) has a bbox that is not finite',
+        ),
+        ('area', None, r'annotation 2 has no "area"'),
+    ],
+)
 def test_bad_annotation(tiny, field, value, message):
     config, root, coco = tiny
     if value is None:
@@ -87,8 +120,11 @@ def test_boxes_that_are_left_out_are_counted(warnings):
     annotations[3]['image_id'] = 77
     check_annotations(coco, 'a.json')
     assert len(warnings) == 3
-    assert any('a.json: 1 of 9 boxes have no part inside their image and are left out, for example annotation 1 of '
-               'image 1: [100, 3, 10, 10]' in message for message in warnings)
+    assert any(
+        'a.json: 1 of 9 boxes have no part inside their image and are left out, for example annotation 1 of '
+        'image 1: [100, 3, 10, 10]' in message
+        for message in warnings
+    )
     assert any('2 of 9 boxes are less than a pixel wide or high' in message for message in warnings)
     assert any('belong to an image that the file does not list' in message for message in warnings)
     del warnings[:]
@@ -100,17 +136,23 @@ def test_classes_that_the_file_does_not_have(tiny):
     config, root, coco = tiny
     coco['categories'][2]['name'] = 'stars'
     write_annotations(root, coco)
-    with pytest.raises(InputError, match=r'1 of the 3 classes of the config are not in the file: star. It has: circle, '
-                                         r'square, stars. Set metainfo'):
+    with pytest.raises(
+        InputError,
+        match=r'1 of the 3 classes of the config are not in the file: star. It has: circle, '
+        r'square, stars. Set metainfo',
+    ):
         train(config)
 
 
 @pytest.mark.parametrize('count', [2, 80])
 def test_num_classes_against_the_data(tiny, count):
     config, _, _ = tiny
-    with pytest.raises(InputError, match=rf'tiny.py: the data set has 3 classes \(circle, square, star\), '
-                                         rf'model.bbox_head.num_classes is {count}; '
-                                         r'set model.bbox_head.num_classes=3$'):
+    with pytest.raises(
+        InputError,
+        match=rf'tiny.py: the data set has 3 classes \(circle, square, star\), '
+        rf'model.bbox_head.num_classes is {count}; '
+        r'set model.bbox_head.num_classes=3$',
+    ):
         train(config, f'model.bbox_head.num_classes={count}')
 
 
@@ -118,14 +160,19 @@ def test_num_classes_against_the_data(tiny, count):
 def test_nothing_left_to_train_on(tiny, serialize):
     config, _, _ = tiny
     with pytest.raises(InputError, match='check filter_cfg'):
-        train(config, 'train_dataloader.dataset.filter_cfg.min_size=1000',
-              f'train_dataloader.dataset.serialize_data={serialize}')
+        train(
+            config,
+            'train_dataloader.dataset.filter_cfg.min_size=1000',
+            f'train_dataloader.dataset.serialize_data={serialize}',
+        )
 
 
 def test_image_missing(tiny):
     config, root, _ = tiny
     (root / 'images' / '3.jpg').unlink()
-    with pytest.raises(InputError, match=r'images/3.jpg: no such image file; check data_root and data_prefix'):
+    with pytest.raises(
+        InputError, match=r'images/3.jpg: no such image file; check data_root and data_prefix'
+    ):
         train(config)
 
 
@@ -148,7 +195,7 @@ def test_whole_images_pass_also_with_bytes_behind_them(tmp_path, suffix):
     content = path.read_bytes()
     path.write_bytes(content + b'made by a camera')
     check_whole(str(path))
-    path.write_bytes(content[:len(content) // 2])
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match='cut short'):
         check_whole(str(path))
 
@@ -173,18 +220,37 @@ class TestCheckpointOfAnotherModel:
         coco['categories'] = coco['categories'] + [dict(id=11, name='cross')]
         write_annotations(root, coco)
         config = Path(write_config(tmp_path, root))
-        config.write_text(config.read_text().replace("'star')", "'star', 'cross')").replace('classes=3', 'classes=4'))
-        with pytest.raises(InputError, match=r'epoch_1.pth: 3 classes in the checkpoint, 4 in the model .*load_from='):
+        config.write_text(
+            config.read_text()
+            .replace("'star')", "'star', 'cross')")
+            .replace('classes=3', 'classes=4')
+        )
+        with pytest.raises(
+            InputError,
+            match=r'epoch_1.pth: 3 classes in the checkpoint, 4 in the model .*load_from=',
+        ):
             tool('test').main([str(config), checkpoint, '--work-dir', str(tmp_path)])
         # Fine-tuning is what such a checkpoint is for.
         train(str(config), f'load_from={checkpoint}')
 
     def test_other_architecture(self, trained, tmp_path):
         config, checkpoint = trained
-        with pytest.raises(InputError, match=r'epoch_1.pth: it belongs to another model \(weights: \d+ of another '
-                                             r'shape, first backbone.*; \d+ missing, first backbone.layer1.0.conv3'):
-            tool('test').main([config, checkpoint, '--work-dir', str(tmp_path), '--cfg-options',
-                               'model.backbone.depth=50', 'model.neck.in_channels=[128,256]'])
+        with pytest.raises(
+            InputError,
+            match=r'epoch_1.pth: it belongs to another model \(weights: \d+ of another '
+            r'shape, first backbone.*; \d+ missing, first backbone.layer1.0.conv3',
+        ):
+            tool('test').main(
+                [
+                    config,
+                    checkpoint,
+                    '--work-dir',
+                    str(tmp_path),
+                    '--cfg-options',
+                    'model.backbone.depth=50',
+                    'model.neck.in_channels=[128,256]',
+                ]
+            )
 
     def test_nothing_fits(self, trained, tmp_path):
         config, _ = trained
@@ -200,17 +266,35 @@ class TestCheckpointOfAnotherModel:
             tool('test').main([config, str(half), '--work-dir', str(tmp_path)])
 
 
-@pytest.mark.parametrize(('option', 'message'), [
-    ('modle.backbone.depth=50', r'the config takes no "modle"; did you mean model.backbone.depth\?'),
-    ('model.backbne.depth=50', r'model \(RetinaNet\) takes no "backbne"; did you mean model.backbone.depth\?'),
-    ('model.backbone.dept=50', r'model.backbone \(ResNet\) takes no "dept"; did you mean model.backbone.depth\?'),
-    ('train_dataloader.batchsize=4', r'takes no "batchsize"; did you mean train_dataloader.batch_size\?'),
-    ('randomness.sed=1', r'did you mean randomness.seed\?'),
-    ('optim_wrapper.optimizer.lrr=1', r'\(SGD\) takes no "lrr"; did you mean optim_wrapper.optimizer.lr\?'),
-    ('model.test_cfg.mns.iou_threshold=1', r'did you mean model.test_cfg.nms.iou_threshold\?'),
-    ('param_scheduler.3.end=1', 'is a list of 1; 3 is not an index'),
-    ('model.backbone.depth.x=1', 'model.backbone.depth is 18 and has nothing below it'),
-])
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (
+            'modle.backbone.depth=50',
+            r'the config takes no "modle"; did you mean model.backbone.depth\?',
+        ),
+        (
+            'model.backbne.depth=50',
+            r'model \(RetinaNet\) takes no "backbne"; did you mean model.backbone.depth\?',
+        ),
+        (
+            'model.backbone.dept=50',
+            r'model.backbone \(ResNet\) takes no "dept"; did you mean model.backbone.depth\?',
+        ),
+        (
+            'train_dataloader.batchsize=4',
+            r'takes no "batchsize"; did you mean train_dataloader.batch_size\?',
+        ),
+        ('randomness.sed=1', r'did you mean randomness.seed\?'),
+        (
+            'optim_wrapper.optimizer.lrr=1',
+            r'\(SGD\) takes no "lrr"; did you mean optim_wrapper.optimizer.lr\?',
+        ),
+        ('model.test_cfg.mns.iou_threshold=1', r'did you mean model.test_cfg.nms.iou_threshold\?'),
+        ('param_scheduler.3.end=1', 'is a list of 1; 3 is not an index'),
+        ('model.backbone.depth.x=1', 'model.backbone.depth is 18 and has nothing below it'),
+    ],
+)
 def test_option_that_nothing_reads(tmp_path, option, message):
     config = write_config(tmp_path, tmp_path / 'not read')
     with pytest.raises(InputError, match=message):
@@ -219,8 +303,12 @@ def test_option_that_nothing_reads(tmp_path, option, message):
 
 def test_options_in_our_scope_know_mmdets_classes(tmp_path):
     config = Path(write_config(tmp_path, tmp_path))
-    config.write_text(config.read_text().replace("default_scope = 'mmdet'", "default_scope = 'mmdet_setdet'"))
-    with pytest.raises(InputError, match=r'model.backbone \(ResNet\) takes no "dept"; did you mean'):
+    config.write_text(
+        config.read_text().replace("default_scope = 'mmdet'", "default_scope = 'mmdet_setdet'")
+    )
+    with pytest.raises(
+        InputError, match=r'model.backbone \(ResNet\) takes no "dept"; did you mean'
+    ):
         tool('train').main([str(config), '--cfg-options', 'model.backbone.dept=50'])
 
 
@@ -228,17 +316,31 @@ def test_new_options_that_something_reads(tmp_path):
     from mmengine.config import Config
 
     from mmdet_setdet.checks import merge_options
+
     cfg = Config.fromfile(write_config(tmp_path, tmp_path))
     cfg.pop('randomness')
-    merge_options(cfg, {
-        'model.backbone.init_cfg.type': 'Pretrained', 'model.backbone.init_cfg.checkpoint': 'x.pth',
-        'model.backbone.frozen_stages': 1, 'randomness.seed': 3,
-        'env_cfg.dist_cfg.timeout': 60, 'find_unused_parameters': True, 'auto_scale_lr.enable': True,
-        'optim_wrapper.clip_grad.max_norm': 0.1, 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.1,
-        'default_hooks.checkpoint.max_keep_ckpts': 1, 'train_dataloader.persistent_workers': False,
-        'train_dataloader.dataset.filter_cfg.min_size': 3, 'param_scheduler.0.verbose': True,
-        'model.test_cfg.min_bbox_size': 1, 'train_dataloader.dataset.pipeline.2.backend': 'pillow',
-        'model.bbox_head.loss_cls.type': 'GHMC', 'model.bbox_head.loss_cls.bins': 7})
+    merge_options(
+        cfg,
+        {
+            'model.backbone.init_cfg.type': 'Pretrained',
+            'model.backbone.init_cfg.checkpoint': 'x.pth',
+            'model.backbone.frozen_stages': 1,
+            'randomness.seed': 3,
+            'env_cfg.dist_cfg.timeout': 60,
+            'find_unused_parameters': True,
+            'auto_scale_lr.enable': True,
+            'optim_wrapper.clip_grad.max_norm': 0.1,
+            'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.1,
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+            'train_dataloader.persistent_workers': False,
+            'train_dataloader.dataset.filter_cfg.min_size': 3,
+            'param_scheduler.0.verbose': True,
+            'model.test_cfg.min_bbox_size': 1,
+            'train_dataloader.dataset.pipeline.2.backend': 'pillow',
+            'model.bbox_head.loss_cls.type': 'GHMC',
+            'model.bbox_head.loss_cls.bins': 7,
+        },
+    )
     assert cfg.model.backbone.init_cfg.checkpoint == 'x.pth'
     assert cfg.param_scheduler[0].verbose
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1

@@ -1,4 +1,5 @@
 """Augmentations of images and of batches for classification: what they draw, and what they do to pixels and targets."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ def _numpy_seed():
     np.random.seed(0)
 
 
-@pytest.mark.parametrize(('mixup', 'cutmix'), [(0.8, 0.), (0., 1.), (0.8, 1.)])
+@pytest.mark.parametrize(('mixup', 'cutmix'), [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
 @pytest.mark.parametrize('count', [1, 2, 7])
 def test_targets_are_mixed_as_the_images_are(mixup, cutmix, count):
     mix = MODELS.build(dict(type='MixImages', mixup=mixup, cutmix=cutmix))
@@ -31,7 +32,7 @@ def test_targets_are_mixed_as_the_images_are(mixup, cutmix, count):
         mixed, soft = mix(images, targets)
         assert torch.allclose(soft.sum(1), torch.ones(count))
         assert soft.min() >= 0
-        expected = soft @ torch.arange(8.)
+        expected = soft @ torch.arange(8.0)
         assert torch.allclose(mixed.mean((1, 2, 3)), expected, atol=1e-4)
         seen.add(soft[0].max().item())
     assert torch.equal(images, before)
@@ -44,11 +45,11 @@ def test_mixing_nothing_is_refused():
 
 
 def test_erasing():
-    images = torch.full((400, 3, 30, 40), 9.)
+    images = torch.full((400, 3, 30, 40), 9.0)
     targets = torch.ones(400, 1)
     erased, same = MODELS.build(dict(type='EraseRectangles', prob=0.25))(images, targets)
     assert same is targets
-    assert torch.equal(images, torch.full_like(images, 9.))
+    assert torch.equal(images, torch.full_like(images, 9.0))
     holes = (erased != 9).all(1)
     share = holes.float().mean((1, 2))
     assert 0.15 < (share > 0).float().mean() < 0.35
@@ -100,21 +101,21 @@ def test_operations_of_rand_augment():
     values = np.asarray(GREY).astype(int)
     assert len(OPERATIONS) == 15
     for name in OPERATIONS.keys() - {'invert', 'posterize', 'solarize'}:
-        assert np.array_equal(operate(name, 0.), values), name
+        assert np.array_equal(operate(name, 0.0), values), name
     assert np.array_equal(operate('invert', 0.9), 255 - values)
     assert np.array_equal(operate('posterize', -0.5), values & 0b11000000)
-    assert not operate('posterize', 1.).any()
+    assert not operate('posterize', 1.0).any()
     is_dark = values < 128
     assert np.array_equal(operate('solarize', 0.5), np.where(is_dark, values, 255 - values))
-    assert np.array_equal(operate('add_to_dark', 1.), np.where(is_dark, values + 110, values))
-    assert np.array_equal(operate('brightness', -1.), values // 10)
+    assert np.array_equal(operate('add_to_dark', 1.0), np.where(is_dark, values + 110, values))
+    assert np.array_equal(operate('brightness', -1.0), values // 10)
     brighter = operate('brightness', 0.5)
     darker = operate('brightness', -0.5)
     assert brighter.mean() > values.mean() > darker.mean()
     shifted = operate('translate_y', 0.5 / 0.45)
     assert np.array_equal(shifted[:8], values[8:])
     assert (shifted[8:] == FILL).all()
-    assert (operate('rotate', 1.)[0, 0] == FILL).all()
+    assert (operate('rotate', 1.0)[0, 0] == FILL).all()
 
 
 def test_rand_augment():
@@ -128,5 +129,5 @@ def test_rand_augment():
     assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
     # Half of the operations are applied; two of two are not for one image in four.
     assert 0.15 < np.mean([np.array_equal(result, image) for result in results]) < 0.4
-    never = TRANSFORMS.build(dict(type='PillowRandAugment', prob=0.))
+    never = TRANSFORMS.build(dict(type='PillowRandAugment', prob=0.0))
     assert never(dict(img=image))['img'] is image

@@ -1,4 +1,5 @@
 """Image classification: configs, data, metric, and the tools from training to pictures."""
+
 import copy
 import functools
 import math
@@ -56,6 +57,7 @@ def miniature(tmp_path_factory):
 @pytest.fixture(scope='module')
 def load(miniature):
     """Reads a config, by name, with the miniature as its data."""
+
     @functools.cache
     def read(name):
         return Config.fromfile(CONFIGS / f'{name}.py')
@@ -68,6 +70,7 @@ def load(miniature):
 @pytest.fixture(scope='module')
 def load_small(load):
     """The same, made small: a narrow, shallow arch of the same kind, 6 classes, small images; with changes merged."""
+
     def read(name, **changes):
         cfg = load(name)
         arch = ARCHS[cfg.model.backbone.arch]
@@ -79,10 +82,19 @@ def load_small(load):
             'train_dataloader.dataset.pipeline.1.size': SIDE,
         }
         for loader in ('train', 'val', 'test'):
-            small.update({f'{loader}_dataloader.num_workers': 0, f'{loader}_dataloader.persistent_workers': False})
+            small.update(
+                {
+                    f'{loader}_dataloader.num_workers': 0,
+                    f'{loader}_dataloader.persistent_workers': False,
+                }
+            )
         for loader in ('val', 'test'):
-            small.update({f'{loader}_dataloader.dataset.pipeline.1.scale': (SIDE, 9999),
-                          f'{loader}_dataloader.dataset.pipeline.2.crop_size': SIDE})
+            small.update(
+                {
+                    f'{loader}_dataloader.dataset.pipeline.1.scale': (SIDE, 9999),
+                    f'{loader}_dataloader.dataset.pipeline.2.crop_size': SIDE,
+                }
+            )
         cfg.merge_from_dict({**small, **changes})
         return cfg
 
@@ -137,7 +149,7 @@ def test_trains_a_step_and_tests(load_small, name):
     samples = model.eval().test_step(batch_of(data, (0, 11)))
     assert [sample.gt_label for sample in samples] == [0, 5]
     for sample in samples:
-        assert sample.pred_scores.shape == (6, )
+        assert sample.pred_scores.shape == (6,)
         assert sample.pred_scores.sum().item() == pytest.approx(1)
         assert sample.pred_label == sample.pred_scores.argmax()
         assert sample.img_shape == (SIDE, SIDE)
@@ -147,7 +159,7 @@ def test_trains_a_step_and_tests(load_small, name):
 def test_trains_a_step_in_mixed_precision(load_small, name):
     cfg = load_small(name)
     cfg.model.data_preprocessor.augments = []
-    cfg.model.backbone.drop_path_rate = 0.
+    cfg.model.backbone.drop_path_rate = 0.0
     model = MODELS.build(cfg.model).train()
     model.init_weights()
     data = DATASETS.build(cfg.test_dataloader.dataset)
@@ -197,7 +209,9 @@ def test_learning_rate_is_the_authors(load):
         else:
             expected = 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + math.cos(math.pi * step / total))
         # In the warm-up the cosine takes off up to 1.1 % that the authors' scheduler does not.
-        assert optimizer.param_groups[0]['lr'] == pytest.approx(expected, rel=0.02 if step < warm_up else 1e-3)
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(
+            expected, rel=0.02 if step < warm_up else 1e-3
+        )
         optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
@@ -207,16 +221,19 @@ def test_learning_rate_is_the_authors(load):
 def test_what_decays(load_small, position):
     cfg = load_small('crossformerpp_s_imagenet', **{'model.backbone.position': position})
     model = MODELS.build(cfg.model)
-    decay = {id(p): group['weight_decay']
-             for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups for p in group['params']}
+    decay = {
+        id(p): group['weight_decay']
+        for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups
+        for p in group['params']
+    }
     for name, parameter in model.named_parameters():
         table = 'absolute_pos_embed' in name or 'relative_position_bias_table' in name
         assert decay[id(parameter)] == (0 if parameter.dim() == 1 or table else 0.05), name
 
 
 def test_preprocessor_normalises_alike_one_by_one_and_together():
-    mean = [10., 20., 30.]
-    std = [1., 2., 4.]
+    mean = [10.0, 20.0, 30.0]
+    std = [1.0, 2.0, 4.0]
     preprocess = MODELS.build(dict(type='ClassPreprocessor', mean=mean, std=std, bgr_to_rgb=True))
     images = [torch.randint(0, 256, (3, 6, 5), dtype=torch.uint8) for _ in range(2)]
     together = preprocess(dict(inputs=images, data_samples=None), training=True)
@@ -230,13 +247,16 @@ def test_preprocessor_normalises_alike_one_by_one_and_together():
 
 
 def test_loss_is_smoothed_cross_entropy():
-    backbone = dict(type='ResNet', depth=18, base_channels=8, out_indices=(3, ))
-    model = MODELS.build(dict(
-        type='ImageClassifier',
-        in_channels=64,
-        num_classes=5,
-        label_smoothing=0.1,
-        backbone=backbone))
+    backbone = dict(type='ResNet', depth=18, base_channels=8, out_indices=(3,))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            in_channels=64,
+            num_classes=5,
+            label_smoothing=0.1,
+            backbone=backbone,
+        )
+    )
     model.eval()
     images = torch.randn(3, 3, 32, 32)
     labels = torch.tensor([0, 4, 2])
@@ -257,20 +277,26 @@ def sample(scores, label):
 
 def test_accuracy():
     metric = METRICS.build(dict(type='Accuracy', topk=(1, 2, 5)))
-    metric.process(None, [sample([.5, .3, .2], 0), sample([.5, .3, .2], 1)])
-    metric.process(None, [sample([.5, .3, .2], 2)])
+    metric.process(None, [sample([0.5, 0.3, 0.2], 0), sample([0.5, 0.3, 0.2], 1)])
+    metric.process(None, [sample([0.5, 0.3, 0.2], 2)])
     assert metric.evaluate(3) == {
-        'accuracy/top1': pytest.approx(100 / 3), 'accuracy/top2': pytest.approx(200 / 3), 'accuracy/top5': 100}
+        'accuracy/top1': pytest.approx(100 / 3),
+        'accuracy/top2': pytest.approx(200 / 3),
+        'accuracy/top5': 100,
+    }
 
 
 def test_equal_and_undefined_scores_are_never_right():
-    metric = METRICS.build(dict(type='Accuracy', topk=(1, )))
+    metric = METRICS.build(dict(type='Accuracy', topk=(1,)))
     nan = float('nan')
-    metric.process(None, [
-        sample([.25, .25, .25, .25], 0),
-        sample([nan, nan, nan, nan], 0),
-        sample([1., nan, 0., 0.], 0),
-    ])
+    metric.process(
+        None,
+        [
+            sample([0.25, 0.25, 0.25, 0.25], 0),
+            sample([nan, nan, nan, nan], 0),
+            sample([1.0, nan, 0.0, 0.0], 0),
+        ],
+    )
     assert metric.evaluate(3) == {'accuracy/top1': 0}
 
 
@@ -295,21 +321,28 @@ def test_wrong_folders_are_named(miniature, tmp_path):
     with pytest.raises(InputError, match='nowhere: no such folder of images; .*SETDET_IMAGENET'):
         build(data_prefix=dict(img_path='nowhere'))
     (tmp_path / 'train').mkdir()
-    with pytest.raises(InputError, match='train: holds no folders of classes; its images must be sorted into .*CLASS'):
+    with pytest.raises(
+        InputError,
+        match='train: holds no folders of classes; its images must be sorted into .*CLASS',
+    ):
         build(data_prefix=dict(img_path='train'))
     (tmp_path / 'train' / 'cat').mkdir()
     (tmp_path / 'train' / 'cat' / 'notes.txt').write_text('not an image')
     with pytest.raises(InputError, match='train/cat: this class has no image'):
         build(data_prefix=dict(img_path='train'))
-    with pytest.raises(InputError, match='no folder for 1 of the 2 classes of the config: dog. It has: cat'):
+    with pytest.raises(
+        InputError, match='no folder for 1 of the 2 classes of the config: dog. It has: cat'
+    ):
         build(data_prefix=dict(img_path='train'), metainfo=dict(classes=('cat', 'dog')))
 
 
 def test_a_broken_image_is_named(load, miniature, tmp_path):
     whole = (miniature / 'train/ring/ring_00001.JPEG').read_bytes()
     data = load('crossformer_t_imagenet').train_dataloader.dataset
-    for name, content, message in (('cut', whole[:len(whole) // 2], r'cut\.JPEG: '),
-                                   ('text', b'nothing', r'text\.JPEG: not a readable image')):
+    for name, content, message in (
+        ('cut', whole[: len(whole) // 2], r'cut\.JPEG: '),
+        ('text', b'nothing', r'text\.JPEG: not a readable image'),
+    ):
         folder = tmp_path / name / 'train' / 'class'
         folder.mkdir(parents=True)
         (folder / f'{name}.JPEG').write_bytes(content)
@@ -324,7 +357,9 @@ def test_test_images_are_those_of_pillow(load, tmp_path):
     path = str(tmp_path / 'image.png')
     image = Image.fromarray(random.integers(0, 256, (500, 333, 3), dtype=np.uint8))
     image.save(path)
-    inputs = Compose(load('crossformer_t_imagenet').test_pipeline)(dict(img_path=path, gt_label=0))['inputs']
+    inputs = Compose(load('crossformer_t_imagenet').test_pipeline)(dict(img_path=path, gt_label=0))[
+        'inputs'
+    ]
     resized = image.resize((256, 256 * 500 // 333), Image.Resampling.BICUBIC)
     expected = np.asarray(resized)[80:304, 16:240]
     assert np.array_equal(inputs.numpy()[::-1].transpose(1, 2, 0), expected)
@@ -334,8 +369,10 @@ def test_pictures(tmp_path):
     visualizer = VISUALIZERS.build(dict(type='LabelVisualizer', name=new_name()))
     visualizer.dataset_meta = dict(classes=('cat', 'dog'))
     file = tmp_path / 'picture.png'
-    sample = BaseDataElement(gt_label=0, pred_label=1, pred_scores=torch.tensor([.1, .9]))
-    visualizer.add_datasample('picture', np.full((50, 100, 3), 128, np.uint8), sample, out_file=str(file))
+    sample = BaseDataElement(gt_label=0, pred_label=1, pred_scores=torch.tensor([0.1, 0.9]))
+    visualizer.add_datasample(
+        'picture', np.full((50, 100, 3), 128, np.uint8), sample, out_file=str(file)
+    )
     picture = np.asarray(Image.open(file))
     assert picture.shape == (224, 448, 3)
     assert (picture[:40, :80] > 200).any()
@@ -366,21 +403,42 @@ def test_tools(load_small, tmp_path):
     assert torch.equal(last, model.head.weight)
     assert not torch.equal(averaged, last)
     config, *rest = arguments(cfg, tmp_path)
-    metrics = tool('test').main([
-        config, str(work / 'epoch_2.pth'), '--eval', 'accuracy', '--out', str(tmp_path / 'out.pkl'), '--show-dir',
-        str(tmp_path / 'pictures'), *rest])
+    metrics = tool('test').main(
+        [
+            config,
+            str(work / 'epoch_2.pth'),
+            '--eval',
+            'accuracy',
+            '--out',
+            str(tmp_path / 'out.pkl'),
+            '--show-dir',
+            str(tmp_path / 'pictures'),
+            *rest,
+        ]
+    )
     assert 0 <= metrics['accuracy/top1'] <= metrics['accuracy/top5'] <= 100
     results = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     assert len(results) == 12
-    assert results[0]['pred_scores'].shape == (6, )
+    assert results[0]['pred_scores'].shape == (6,)
     assert metrics['accuracy/top1'] == pytest.approx(
-        100 * np.mean([result['pred_label'] == result['gt_label'] for result in results]))
+        100 * np.mean([result['pred_label'] == result['gt_label'] for result in results])
+    )
     assert len(list((tmp_path / 'pictures').iterdir())) == 12
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'model.num_classes': 1000}, r'the data set has 6 classes \(circle, .*\), model.num_classes is 1000'),
-    ({'train_dataloader.batch_size': 128}, 'has 24 images, less than one batch, .*make batch_size smaller')])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'model.num_classes': 1000},
+            r'the data set has 6 classes \(circle, .*\), model.num_classes is 1000',
+        ),
+        (
+            {'train_dataloader.batch_size': 128},
+            'has 24 images, less than one batch, .*make batch_size smaller',
+        ),
+    ],
+)
 def test_tools_say_what_is_wrong(load_small, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         tool('train').main(arguments(load_small('crossformer_t_imagenet', **changes), tmp_path))
@@ -397,10 +455,16 @@ def test_other_class_folders_are_named(load_small, miniature, tmp_path):
     last = sorted(CLASSES)[-1]
     (data / 'val' / last).rename(data / 'val' / 'aardvark')
     cfg.experiment_name = new_name()
-    with pytest.raises(InputError, match=f'data/val: .* than those of .*data/train: label 0 is aardvark .* {first} t'):
+    with pytest.raises(
+        InputError,
+        match=f'data/val: .* than those of .*data/train: label 0 is aardvark .* {first} t',
+    ):
         tool('train').main(arguments(cfg, tmp_path))
     config, *rest = arguments(cfg, tmp_path)
-    with pytest.raises(InputError, match=f'data/val: .* than those of .*epoch_1.pth: label 0 is aardvark .* {first} t'):
+    with pytest.raises(
+        InputError,
+        match=f'data/val: .* than those of .*epoch_1.pth: label 0 is aardvark .* {first} t',
+    ):
         tool('test').main([config, str(tmp_path / 'work' / 'epoch_1.pth'), *rest])
 
 

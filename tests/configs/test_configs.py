@@ -1,4 +1,5 @@
 """Every config builds; schedules and sizes are the published ones; each model trains a step and predicts."""
+
 import pytest
 import torch
 from helpers.batches import ragged_batch
@@ -152,7 +153,9 @@ def test_size_is_the_published_one(name):
     assert len(norms) == 53
     assert not any(list(norm.parameters()) for norm in norms)
     count = sum(p.numel() for p in model.parameters())
-    assert MILLIONS[name] in (int(count / 1e6), round(count / 1e6)), count  # some papers cut, others round
+    assert MILLIONS[name] in (int(count / 1e6), round(count / 1e6)), (
+        count
+    )  # some papers cut, others round
     if name in TRAINED:
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert trained == TRAINED[name]
@@ -163,7 +166,9 @@ WITH_DENOISING = [name for name in NAMES if name.startswith('dn_')]
 
 @pytest.mark.parametrize('name', WITH_DENOISING)
 def test_denoising_is_the_published_one(name):
-    assert load(name).model.denoising == dict(num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4)
+    assert load(name).model.denoising == dict(
+        num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4
+    )
 
 
 def test_dab_detr_is_without_denoising():

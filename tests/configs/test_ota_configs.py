@@ -1,4 +1,5 @@
 """The detectors of OTA's paper and those they are compared with: the recipe of their authors; each trains a step."""
+
 import copy
 
 import pytest
@@ -12,7 +13,12 @@ from mmdet_setdet.models.dense_heads import OTAHead
 
 FILES = [*CONFIGS.glob('*.py'), *CONFIGS.glob('quickstart/*.py')]
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in FILES if DENSE.match(path.stem))
-PUBLISHED = ['ota_r50_fpn_1x.py', 'ota_r101_fpn_2x.py', 'ota_x101_fpn_2x.py', 'ota_x101_dcn_fpn_2x.py']
+PUBLISHED = [
+    'ota_r50_fpn_1x.py',
+    'ota_r101_fpn_2x.py',
+    'ota_x101_fpn_2x.py',
+    'ota_x101_dcn_fpn_2x.py',
+]
 COMPARED = ['fcos_r50_fpn_1x.py', 'atss_r50_fpn_1x.py']
 
 
@@ -67,7 +73,7 @@ def test_recipe_is_that_of_the_authors(name):
     assert optimizer.lr == 0.01
     assert optimizer.momentum == 0.9
     assert optimizer.weight_decay == 1e-4
-    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
     assert 'clip_grad' not in cfg.optim_wrapper
     warm_up, steps = cfg.param_scheduler
     assert warm_up.start_factor == 0.001
@@ -83,10 +89,8 @@ def test_recipe_is_that_of_the_authors(name):
     test_resize = cfg.test_dataloader.dataset.pipeline[1]
     assert test_resize == dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow')
     assert cfg.model.test_cfg == dict(
-        nms_pre=1000,
-        score_thr=0.05,
-        nms=dict(type='nms', iou_threshold=0.6),
-        max_per_img=100)
+        nms_pre=1000, score_thr=0.05, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100
+    )
     assert cfg.model.backbone.frozen_stages == 1
 
 
@@ -99,7 +103,7 @@ def test_pixels_are_those_of_the_first_weights(name):
     is_caffe_style = model.backbone.get('style') == 'caffe'
     assert is_caffe_style == is_caffe
     assert model.data_preprocessor.bgr_to_rgb != is_caffe
-    has_unit_std = model.data_preprocessor.std == [1., 1., 1.]
+    has_unit_std = model.data_preprocessor.std == [1.0, 1.0, 1.0]
     assert has_unit_std == is_caffe
 
 
@@ -119,7 +123,7 @@ DISTINCT = [name for name in NAMES if name != 'ota_r101_fpn_2x.py']
 @pytest.mark.parametrize('name', DISTINCT)
 def test_trains_a_step_and_predicts(name):
     cfg = small(name)
-    cfg.test_cfg.score_thr = 0.
+    cfg.test_cfg.score_thr = 0.0
     model = MODELS.build(cfg)
     model.init_weights()
     inputs, samples = ragged_batch()

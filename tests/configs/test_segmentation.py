@@ -1,4 +1,5 @@
 """Segmentors on CrossFormer: sizes and recipes are its authors', and this repository's tools train and test them."""
+
 import importlib.metadata
 import importlib.util
 import pickle
@@ -47,8 +48,11 @@ test_dataloader = val_dataloader
 CHANNELS = [32, 64, 128, 256]
 SMALL_UPERNET = dict(
     decode_head=dict(in_channels=CHANNELS, channels=16),
-    auxiliary_head=dict(in_channels=128, channels=16))
-NARROW = dict(embed_dims=32, depths=(1, 1, 4, 1))  # deep enough for an amplitude cooling layer in ++
+    auxiliary_head=dict(in_channels=128, channels=16),
+)
+NARROW = dict(
+    embed_dims=32, depths=(1, 1, 4, 1)
+)  # deep enough for an amplitude cooling layer in ++
 OPTIONS = [
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=2',
@@ -61,8 +65,7 @@ OPTIONS = [
     'env_cfg.mp_cfg.opencv_num_threads=1',
 ]
 TTA_OPTIONS = [
-    f'tta_pipeline.1.transforms.0.{i}.scale=({64 + 32 * i},{32 + 16 * i})'
-    for i in range(6)
+    f'tta_pipeline.1.transforms.0.{i}.scale=({64 + 32 * i},{32 + 16 * i})' for i in range(6)
 ]
 
 
@@ -103,8 +106,8 @@ def test_builds_with_the_published_size_and_recipe(name):
     assert optimizer.weight_decay == (1e-4 if is_fpn else 0.01)
     rate = cfg.param_scheduler[-1]
     assert rate.type == 'PolyLR'
-    assert rate.power == (0.9 if is_fpn else 1.)
-    assert rate.eta_min == 0.
+    assert rate.power == (0.9 if is_fpn else 1.0)
+    assert rate.eta_min == 0.0
     assert rate.end == (80000 if is_fpn else 160000)
     assert cfg.train_cfg.max_iters == rate.end
     assert cfg.train_dataloader.batch_size == (4 if is_fpn else 2)
@@ -116,7 +119,7 @@ def test_builds_with_the_published_size_and_recipe(name):
         if is_fpn:
             expected = 1e-4
         else:
-            expected = 0. if 'norm' in key else 0.01
+            expected = 0.0 if 'norm' in key else 0.01
         assert decays[id(parameter)] == expected, key
 
 
@@ -145,12 +148,14 @@ def test_number_of_operations_is_the_published_one():
 
     cfg = Config.fromfile(CONFIGS / 'semantic_fpn_crossformer_s_ade20k.py').model
     init_default_scope('mmseg')
-    cfg.backbone.update(init_cfg=None, frozen_stages=0)  # unfrozen, the first layer takes operations to save time
+    cfg.backbone.update(
+        init_cfg=None, frozen_stages=0
+    )  # unfrozen, the first layer takes operations to save time
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
         model = MODELS.build(cfg).eval()
         model(torch.empty(1, 3, 1024, 1024))
     operations = counter.get_total_flops() / 2e9
-    assert 0.98 < operations / 209.8 < 1.
+    assert 0.98 < operations / 209.8 < 1.0
 
 
 @needs_mmseg
@@ -209,26 +214,42 @@ def trained(tmp_path_factory, ade):
     folder = tmp_path_factory.mktemp('segmentation')
     patch = pytest.MonkeyPatch()
     patch.setenv('SETDET_ADE', str(ade))
-    config = write_config(folder, 'semantic_fpn_crossformer_s_ade20k', neck=dict(in_channels=CHANNELS))
-    tool('train').main([
-        config,
-        '--work-dir', str(folder / 'work'),
-        '--cfg-options', *OPTIONS, f'experiment_name={new_name()}',
-    ])
+    config = write_config(
+        folder, 'semantic_fpn_crossformer_s_ade20k', neck=dict(in_channels=CHANNELS)
+    )
+    tool('train').main(
+        [
+            config,
+            '--work-dir',
+            str(folder / 'work'),
+            '--cfg-options',
+            *OPTIONS,
+            f'experiment_name={new_name()}',
+        ]
+    )
     yield config, str(folder / 'work' / 'iter_2.pth')
     patch.undo()
 
 
 @needs_mmseg
 def test_semantic_fpn_trains_and_tests(trained, tmp_path):
-    metrics = tool('test').main([
-        *trained,
-        '--eval', 'mIoU',
-        '--out', str(tmp_path / 'out.pkl'),
-        '--show-dir', str(tmp_path / 'pictures'),
-        '--work-dir', str(tmp_path),
-        '--cfg-options', *OPTIONS, f'experiment_name={new_name()}', f'visualizer.name={new_name()}',
-    ])
+    metrics = tool('test').main(
+        [
+            *trained,
+            '--eval',
+            'mIoU',
+            '--out',
+            str(tmp_path / 'out.pkl'),
+            '--show-dir',
+            str(tmp_path / 'pictures'),
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *OPTIONS,
+            f'experiment_name={new_name()}',
+            f'visualizer.name={new_name()}',
+        ]
+    )
     assert 0 <= metrics['mIoU'] <= 100
     assert 'mAcc' in metrics
     predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
@@ -244,13 +265,20 @@ def test_semantic_fpn_trains_and_tests(trained, tmp_path):
 
 @needs_mmseg
 def test_several_scales(trained, tmp_path):
-    metrics = tool('test').main([
-        *trained,
-        '--eval', 'mIoU',
-        '--tta',
-        '--work-dir', str(tmp_path),
-        '--cfg-options', *OPTIONS, *TTA_OPTIONS, f'experiment_name={new_name()}',
-    ])
+    metrics = tool('test').main(
+        [
+            *trained,
+            '--eval',
+            'mIoU',
+            '--tta',
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *OPTIONS,
+            *TTA_OPTIONS,
+            f'experiment_name={new_name()}',
+        ]
+    )
     assert 0 <= metrics['mIoU'] <= 100
 
 
@@ -258,11 +286,16 @@ def test_several_scales(trained, tmp_path):
 def test_upernet_trains_a_step(tmp_path, ade, monkeypatch):
     monkeypatch.setenv('SETDET_ADE', str(ade))
     config = write_config(tmp_path, 'upernet_crossformer_s_ade20k', **SMALL_UPERNET)
-    model = tool('train').main([
-        config,
-        '--work-dir', str(tmp_path),
-        '--cfg-options', *OPTIONS, f'experiment_name={new_name()}',
-    ])
+    model = tool('train').main(
+        [
+            config,
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *OPTIONS,
+            f'experiment_name={new_name()}',
+        ]
+    )
     assert all(p.isfinite().all() for p in model.parameters())
     assert (tmp_path / 'iter_2.pth').exists()
 
@@ -271,10 +304,10 @@ def conv(name, out, channels, size=1):
     """Names and shapes of a ConvModule's weights with a norm, as mmcv 1 writes them; counters among them."""
     return {
         f'{name}.conv.weight': (out, channels, size, size),
-        f'{name}.bn.weight': (out, ),
-        f'{name}.bn.bias': (out, ),
-        f'{name}.bn.running_mean': (out, ),
-        f'{name}.bn.running_var': (out, ),
+        f'{name}.bn.weight': (out,),
+        f'{name}.bn.bias': (out,),
+        f'{name}.bn.running_mean': (out,),
+        f'{name}.bn.running_var': (out,),
         f'{name}.bn.num_batches_tracked': (),
     }
 
@@ -282,7 +315,7 @@ def conv(name, out, channels, size=1):
 def classifier(head, channels):
     return {
         f'{head}.conv_seg.weight': (150, channels, 1, 1),
-        f'{head}.conv_seg.bias': (150, ),
+        f'{head}.conv_seg.bias': (150,),
     }
 
 
@@ -291,9 +324,9 @@ def fpn_shapes():
     shapes = classifier('decode_head', 128)
     for level, channels in enumerate(CHANNELS):
         shapes[f'neck.lateral_convs.{level}.conv.weight'] = (256, channels, 1, 1)
-        shapes[f'neck.lateral_convs.{level}.conv.bias'] = (256, )
+        shapes[f'neck.lateral_convs.{level}.conv.bias'] = (256,)
         shapes[f'neck.fpn_convs.{level}.conv.weight'] = (256, 256, 3, 3)
-        shapes[f'neck.fpn_convs.{level}.conv.bias'] = (256, )
+        shapes[f'neck.fpn_convs.{level}.conv.bias'] = (256,)
         for number in range(max(level, 1)):
             channels_in = 128 if number else 256
             # An upsampling, which has no weights, follows each convolution: so their numbers are even.
@@ -328,10 +361,13 @@ def random_weights(shapes):
 
 
 @needs_mmseg
-@pytest.mark.parametrize(('name', 'head_shapes', 'changes'), [
-    ('semantic_fpn_crossformer_s_ade20k', fpn_shapes, dict(neck=dict(in_channels=CHANNELS))),
-    ('upernet_crossformerpp_s_ade20k', upernet_shapes, SMALL_UPERNET),
-])
+@pytest.mark.parametrize(
+    ('name', 'head_shapes', 'changes'),
+    [
+        ('semantic_fpn_crossformer_s_ade20k', fpn_shapes, dict(neck=dict(in_channels=CHANNELS))),
+        ('upernet_crossformerpp_s_ade20k', upernet_shapes, SMALL_UPERNET),
+    ],
+)
 def test_converts_the_authors_checkpoints(name, head_shapes, changes, tmp_path, capsys):
     from mmseg.apis import init_model
     from mmseg.registry import MODELS
@@ -344,9 +380,8 @@ def test_converts_the_authors_checkpoints(name, head_shapes, changes, tmp_path, 
     shapes = {f'backbone.{key}': tuple(value.shape) for key, value in backbone.items()}
     weights = random_weights(shapes | head_shapes())
     checkpoint = dict(
-        meta=dict(mmseg_version='0.29.1', CLASSES=('wall', )),
-        state_dict=weights,
-        optimizer={})
+        meta=dict(mmseg_version='0.29.1', CLASSES=('wall',)), state_dict=weights, optimizer={}
+    )
     source, target = str(tmp_path / 'authors.pth'), str(tmp_path / 'ours.pth')
     torch.save(checkpoint, source)
     assert set(candidates('crossformer', weights)) == set(SIZES)
@@ -371,10 +406,19 @@ def test_converts_the_authors_checkpoints(name, head_shapes, changes, tmp_path, 
 
 
 @needs_mmseg
-@pytest.mark.parametrize(('options', 'message'), [
-    (['model.decode_head.dropout=0.2'], r'model.decode_head \(FPNHead\) takes no "dropout".*dropout_ratio'),
-    (['model.backbone.group_size=14'], r'model.backbone \(CrossFormer\) takes no "group_size".*group_sizes'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            ['model.decode_head.dropout=0.2'],
+            r'model.decode_head \(FPNHead\) takes no "dropout".*dropout_ratio',
+        ),
+        (
+            ['model.backbone.group_size=14'],
+            r'model.backbone \(CrossFormer\) takes no "group_size".*group_sizes',
+        ),
+    ],
+)
 def test_options_know_mmseg(trained, options, message):
     with pytest.raises(InputError, match=message):
         tool('test').main([*trained, '--cfg-options', *options])
@@ -384,17 +428,23 @@ def test_options_know_mmseg(trained, options, message):
 def test_missing_files_are_named(trained, ade, tmp_path, monkeypatch):
     arguments = [*trained, '--work-dir', str(tmp_path), '--cfg-options', *OPTIONS]
     monkeypatch.setenv('SETDET_ADE', str(tmp_path / 'nowhere'))
-    with pytest.raises(InputError, match=r'nowhere/images/validation: no such folder of images.*SETDET_ADE'):
+    with pytest.raises(
+        InputError, match=r'nowhere/images/validation: no such folder of images.*SETDET_ADE'
+    ):
         tool('test').main([*arguments, f'experiment_name={new_name()}'])
     copied = shutil.copytree(ade, tmp_path / 'ade')
     (copied / 'annotations/validation/ADE_val_00000002.png').unlink()
     monkeypatch.setenv('SETDET_ADE', str(copied))
-    with pytest.raises(InputError, match='ADE_val_00000002.png: no such label map file; check data_root'):
+    with pytest.raises(
+        InputError, match='ADE_val_00000002.png: no such label map file; check data_root'
+    ):
         tool('test').main([*arguments, f'experiment_name={new_name()}'])
 
 
 def test_detections_cannot_be_asked_of_a_segmentor():
-    with pytest.raises(InputError, match='--eval bbox: c.py evaluates with IoUMetric, which can do: mIoU'):
+    with pytest.raises(
+        InputError, match='--eval bbox: c.py evaluates with IoUMetric, which can do: mIoU'
+    ):
         select_metrics(dict(type='IoUMetric', iou_metrics=['mIoU']), ['bbox'], {}, 'c.py')
 
 
@@ -408,6 +458,9 @@ def test_without_mmseg_the_command_to_get_it_is_named(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, 'version', without_mmseg)
     config = str(CONFIGS / 'upernet_crossformer_s_ade20k.py')
-    with pytest.raises(InputError, match=r"upernet_crossformer_s_ade20k.py: segmentation runs on mmseg.*there is no "
-                                         r"mmseg: `pip install --no-deps '(onedl-)?mmsegmentation==1\.\d\.2'`"):
+    with pytest.raises(
+        InputError,
+        match=r'upernet_crossformer_s_ade20k.py: segmentation runs on mmseg.*there is no '
+        r"mmseg: `pip install --no-deps '(onedl-)?mmsegmentation==1\.\d\.2'`",
+    ):
         tool('train').main([config])

@@ -1,4 +1,5 @@
 """Test images are resized as by DETR's authors: Pillow's pixels, truncated sizes, boxes that find their way back."""
+
 import cv2
 import numpy as np
 import pytest
@@ -46,14 +47,18 @@ def test_pixels_are_pillows():
         image = image_of(size)
         result = PillowResize((133, 80))(dict(img=image))
         width, height = result['img'].shape[1::-1]
-        expected = np.array(Image.fromarray(image[..., ::-1]).resize((width, height), Image.Resampling.BILINEAR))
+        expected = np.array(
+            Image.fromarray(image[..., ::-1]).resize((width, height), Image.Resampling.BILINEAR)
+        )
         np.testing.assert_array_equal(result['img'][..., ::-1], expected)
     # A reduction averages all pixels, which OpenCV's bilinear does not.
     assert np.abs(cv2.resize(image, (width, height)).astype(int) - result['img']).max() > 50
 
 
 def test_real_images_reach_the_model_as_pillow_sees_them(coco128):
-    load, resize = Config.fromfile(CONFIGS / 'dn_detr_r50_50e.py').test_dataloader.dataset.pipeline[:2]
+    load, resize = Config.fromfile(CONFIGS / 'dn_detr_r50_50e.py').test_dataloader.dataset.pipeline[
+        :2
+    ]
     pipeline = Compose([load, resize])
     for path in sorted((coco128 / 'val2017').iterdir())[:8]:
         result = pipeline(dict(img_path=str(path)))
@@ -72,8 +77,10 @@ def test_published_models_are_tested_with_it(name):
 
 
 def test_boxes_follow_and_come_back():
-    boxes = np.array([[10., 20., 300., 400.], [0., 0., 640., 480.]], dtype=np.float32)
-    result = PillowResize((1333, 800))(dict(img=image_of((640, 480)), gt_bboxes=HorizontalBoxes(boxes)))
+    boxes = np.array([[10.0, 20.0, 300.0, 400.0], [0.0, 0.0, 640.0, 480.0]], dtype=np.float32)
+    result = PillowResize((1333, 800))(
+        dict(img=image_of((640, 480)), gt_bboxes=HorizontalBoxes(boxes))
+    )
     factor = np.tile(result['scale_factor'], 2)
     np.testing.assert_allclose(result['gt_bboxes'].tensor, boxes * factor, rtol=1e-6)
     np.testing.assert_allclose(result['gt_bboxes'].tensor[1], [0, 0, 1066, 800], rtol=1e-6)

@@ -1,4 +1,5 @@
 """The generated data set: reproducible, exactly annotated, and usable wherever mmdet uses a data set."""
+
 import itertools
 import pickle
 from collections import Counter
@@ -105,7 +106,10 @@ def test_filters_indices_classes_and_lazy_init():
     occupied = ShapesDataset(num_images=200, seed=0, filter_cfg=dict(filter_empty_gt=True))
     assert 0 < len(occupied) < 200
     assert all(occupied.get_data_info(i)['instances'] for i in range(len(occupied)))
-    assert len(ShapesDataset(num_images=200, filter_cfg=dict(filter_empty_gt=True), test_mode=True)) == 200
+    assert (
+        len(ShapesDataset(num_images=200, filter_cfg=dict(filter_empty_gt=True), test_mode=True))
+        == 200
+    )
     part = ShapesDataset(num_images=200, indices=[5, 9], lazy_init=True, serialize_data=False)
     part.full_init()
     assert [part.get_data_info(i)['img_id'] for i in range(2)] == [5, 9]
@@ -116,20 +120,25 @@ def test_filters_indices_classes_and_lazy_init():
     np.testing.assert_array_equal(image, two.scenes.render(0))
 
 
-@pytest.mark.parametrize(('settings', 'named'), [
-    (dict(num_images=0), 'num_images'),
-    (dict(min_objects=3, max_objects=2), 'max_objects'),
-    (dict(object_size=(0.5, 0.2)), 'object_size'),
-    (dict(image_size=16), 'image_size'),
-    (dict(empty_ratio=2), 'empty_ratio'),
-    (dict(metainfo=dict(classes=('circle', 'dog'))), 'dog'),
-])
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (dict(num_images=0), 'num_images'),
+        (dict(min_objects=3, max_objects=2), 'max_objects'),
+        (dict(object_size=(0.5, 0.2)), 'object_size'),
+        (dict(image_size=16), 'image_size'),
+        (dict(empty_ratio=2), 'empty_ratio'),
+        (dict(metainfo=dict(classes=('circle', 'dog'))), 'dog'),
+    ],
+)
 def test_settings_out_of_range_are_refused(settings, named):
     with pytest.raises(InputError, match=named):
         ShapesDataset(**{'num_images': 3, **settings})
 
 
-@pytest.mark.parametrize('name', ['shapes://seed=0/x.png', 'shapes://sed=0/000001.png', 'shapes://000001.png'])
+@pytest.mark.parametrize(
+    'name', ['shapes://seed=0/x.png', 'shapes://sed=0/000001.png', 'shapes://000001.png']
+)
 def test_names_of_no_image_are_refused(name):
     with pytest.raises(FileNotFoundError, match='shapes://seed=0/000012.png'):
         get(name)

@@ -1,4 +1,5 @@
 """The page on denoising shows it on mmdet's own Conditional DETR: run the page's two blocks as they stand."""
+
 import contextlib
 import re
 import sys
@@ -51,7 +52,9 @@ def test_it_trains(model, counts):
     for name, gradient in gradients.items():
         assert gradient is not None, name
         assert gradient.isfinite().all(), name
-    reached = [gradient.any() for name, gradient in gradients.items() if name.startswith(OF_DENOISING)]
+    reached = [
+        gradient.any() for name, gradient in gradients.items() if name.startswith(OF_DENOISING)
+    ]
     assert len(reached) == 5
     assert all(reached) == has_gts
 
@@ -71,7 +74,9 @@ def test_matching_does_not_see_the_noise(model, monkeypatch):
     assert changes.pop('loss_dn') > 1e-3
     assert max(changes.values()) < 1e-4
     page = sys.modules['dn_conditional']
-    monkeypatch.setattr(page, 'masked_self_attention', lambda decoder, mask: contextlib.nullcontext())
+    monkeypatch.setattr(
+        page, 'masked_self_attention', lambda decoder, mask: contextlib.nullcontext()
+    )
     changes = change_with_noise()
     assert changes['loss_cls'] > 1e-3, 'without the mask matching would see the noise'
 
@@ -89,5 +94,9 @@ def test_results_are_those_of_mmdets_model(cfg, model):
     actual = model.eval().predict(inputs, [sample.clone() for sample in samples])
     expected = mmdet_model.eval().predict(inputs, [sample.clone() for sample in samples])
     for actual_sample, expected_sample in zip(actual, expected):
-        assert torch.equal(actual_sample.pred_instances.bboxes, expected_sample.pred_instances.bboxes)
-        assert torch.equal(actual_sample.pred_instances.scores, expected_sample.pred_instances.scores)
+        assert torch.equal(
+            actual_sample.pred_instances.bboxes, expected_sample.pred_instances.bboxes
+        )
+        assert torch.equal(
+            actual_sample.pred_instances.scores, expected_sample.pred_instances.scores
+        )

@@ -1,4 +1,5 @@
 """The page on extending: each of its parts is built by its config and trains a step, both as they stand there."""
+
 import re
 import sys
 
@@ -31,7 +32,9 @@ def test_it_trains(section, folder):
     part, config = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
     name = 'part_' + re.search(r'class (\w+)\(', part)[1]
     (folder / f'{name}.py').write_text(part)
-    custom_imports = f"custom_imports = dict(imports=['mmdet_setdet', '{name}'], allow_failed_imports=False)\n"
+    custom_imports = (
+        f"custom_imports = dict(imports=['mmdet_setdet', '{name}'], allow_failed_imports=False)\n"
+    )
     (folder / f'{name}_config.py').write_text(custom_imports + config)
 
     cfg = Config.fromfile(folder / f'{name}_config.py')
@@ -47,7 +50,11 @@ def test_it_trains(section, folder):
     losses = model.train().loss(*ragged_batch())
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert all(
+        p.grad is not None and p.grad.isfinite().all()
+        for p in model.parameters()
+        if p.requires_grad
+    )
     if name == 'part_SecondGroup':
         assert losses['loss_second'] > 0
     if name == 'part_GridDABDETR':

@@ -1,4 +1,5 @@
 """Two gloo processes against one: the same weights after training, the same metrics."""
+
 import os
 import socket
 import subprocess
@@ -23,26 +24,44 @@ def dn_detr_config(folder: Path, counts: tuple) -> str:
     coco = coco_dict(6)
     objects = coco['annotations']
     coco['images'] = coco['images'][:2]
-    for annotation, image in zip(objects, [i + 1 for i, count in enumerate(counts) for _ in range(count)]):
+    for annotation, image in zip(
+        objects, [i + 1 for i, count in enumerate(counts) for _ in range(count)]
+    ):
         annotation['image_id'] = image
-    coco['annotations'] = objects[:sum(counts)]
+    coco['annotations'] = objects[: sum(counts)]
     write_annotations(folder / 'data', coco)
     cfg = Config.fromfile(write_config(folder, folder / 'data'))
     width = dict(embed_dims=32)
     layer = {'self_attn_cfg': width, 'ffn_cfg': dict(width, feedforward_channels=64)}
     cfg.model = small_model_cfg(
-        'dn_detr_r50_50e.py', **{
-            'backbone.base_channels': 8, 'neck.in_channels': [64], 'neck.out_channels': 32, 'encoder.layer_cfg': layer,
-            'decoder.layer_cfg': dict(layer, cross_attn_cfg=width), 'positional_encoding.num_feats': 16,
-            'bbox_head.num_classes': 3, 'bbox_head.embed_dims': 32, 'denoising.label_noise_scale': 0.,
-            'denoising.box_noise_scale': 0.})
-    cfg.merge_from_dict({
-        'train_cfg.max_epochs': 5, 'train_dataloader.sampler.shuffle': False, 'optim_wrapper.optimizer.lr': 0.01,
-        'optim_wrapper.clip_grad': dict(max_norm=0.1)})
+        'dn_detr_r50_50e.py',
+        **{
+            'backbone.base_channels': 8,
+            'neck.in_channels': [64],
+            'neck.out_channels': 32,
+            'encoder.layer_cfg': layer,
+            'decoder.layer_cfg': dict(layer, cross_attn_cfg=width),
+            'positional_encoding.num_feats': 16,
+            'bbox_head.num_classes': 3,
+            'bbox_head.embed_dims': 32,
+            'denoising.label_noise_scale': 0.0,
+            'denoising.box_noise_scale': 0.0,
+        },
+    )
+    cfg.merge_from_dict(
+        {
+            'train_cfg.max_epochs': 5,
+            'train_dataloader.sampler.shuffle': False,
+            'optim_wrapper.optimizer.lr': 0.01,
+            'optim_wrapper.clip_grad': dict(max_norm=0.1),
+        }
+    )
     path = folder / f'dn_detr_{"_".join(map(str, counts))}.py'
     cfg.dump(str(path))
     # The same batch of two images, in one process or one for each.
-    path.write_text(path.read_text() + "\ntrain_dataloader['batch_size'] = 2 // int('{{$WORLD_SIZE:1}}')\n")
+    path.write_text(
+        path.read_text() + "\ntrain_dataloader['batch_size'] = 2 // int('{{$WORLD_SIZE:1}}')\n"
+    )
     return str(path)
 
 
@@ -53,7 +72,10 @@ def outcome(tmp_path_factory):
     Each in processes of their own: an earlier test must not leave a trace in one of the two sides.
     """
     folder = tmp_path_factory.mktemp('distributed')
-    configs = [dn_detr_config(folder / name, counts) for name, counts in (('equal', (2, 2)), ('empty', (3, 0)))]
+    configs = [
+        dn_detr_config(folder / name, counts)
+        for name, counts in (('equal', (2, 2)), ('empty', (3, 0)))
+    ]
     write_dataset(folder / 'tested' / 'data', 5)
     tested = write_config(folder / 'tested', folder / 'tested' / 'data')
     checkpoint = str(folder / 'random.pth')
@@ -63,16 +85,38 @@ def outcome(tmp_path_factory):
     for name in ('one', 'two'):
         (folder / name).mkdir()
     worker = REPOSITORY / 'tests/helpers/distributed_worker.py'
-    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': f'{REPOSITORY}:{REPOSITORY / "tests"}'}
+    environment = {
+        **os.environ,
+        'CUDA_VISIBLE_DEVICES': '',
+        'PYTHONPATH': f'{REPOSITORY}:{REPOSITORY / "tests"}',
+    }
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    two = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}', worker, 'pytorch']
+    two = [
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        f'--master_port={port}',
+        worker,
+        'pytorch',
+    ]
     for command, name in (([worker, 'none'], 'one'), (two, 'two')):
-        result = subprocess.run([sys.executable, *command, folder / name, *arguments],
-                                capture_output=True, text=True, timeout=300, cwd=folder, env=environment)
-        assert result.returncode == 0, '\n'.join(line for line in result.stderr.splitlines() if '[rank' in line)
-    one, first, second = (torch.load(folder / f'{name}.pt', weights_only=False) for name in ('one/0', 'two/0', 'two/1'))
+        result = subprocess.run(
+            [sys.executable, *command, folder / name, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=folder,
+            env=environment,
+        )
+        assert result.returncode == 0, '\n'.join(
+            line for line in result.stderr.splitlines() if '[rank' in line
+        )
+    one, first, second = (
+        torch.load(folder / f'{name}.pt', weights_only=False)
+        for name in ('one/0', 'two/0', 'two/1')
+    )
     return one, (first, second), configs
 
 
@@ -80,12 +124,16 @@ def outcome(tmp_path_factory):
 def test_two_processes_train_like_one(outcome, case):
     one, (first, second), configs = outcome
     config = configs[case]
-    start = torch.load(Path(config).parents[1] / 'one' / Path(config).stem / 'epoch_1.pth', weights_only=False)
+    start = torch.load(
+        Path(config).parents[1] / 'one' / Path(config).stem / 'epoch_1.pth', weights_only=False
+    )
     for name, weight in first[config].items():
         assert torch.equal(weight, second[config][name]), name
 
     def way(weights):
-        return torch.cat([(weight - start['state_dict'][name]).flatten() for name, weight in weights.items()])
+        return torch.cat(
+            [(weight - start['state_dict'][name]).flatten() for name, weight in weights.items()]
+        )
 
     expected, got = way(one[config]), way(first[config])
     assert expected.norm() > 1e-4

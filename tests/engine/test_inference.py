@@ -1,4 +1,5 @@
 """Results as the authors compute them, and models by name: ``DetInferencer(NAME, scope='mmdet_setdet')``."""
+
 import re
 from pathlib import Path
 
@@ -26,13 +27,19 @@ def authors_file(tmp_path_factory):
     """A checkpoint of the authors' DN-DETR without patterns."""
     path = tmp_path_factory.mktemp('authors') / 'dn_detr.pth'
     weights = author_names.light_weights(author_names.load()['dn-detr'])
-    torch.save(dict(model={name: value for name, value in weights.items() if 'patterns' not in name}), path)
+    torch.save(
+        dict(model={name: value for name, value in weights.items() if 'patterns' not in name}), path
+    )
     return path
 
 
 def test_every_published_model_is_in_the_metafile_once():
     names = [model['Name'] for model in METAFILE]
-    configs = {path.stem for path in CONFIGS.glob('*.py') if re.match(r'(dn_|dab_)?(\w+_)?detr_r\d', path.stem)}
+    configs = {
+        path.stem
+        for path in CONFIGS.glob('*.py')
+        if re.match(r'(dn_|dab_)?(\w+_)?detr_r\d', path.stem)
+    }
     assert sorted(set(names)) == sorted(names)
     assert configs <= set(names)
     for model in METAFILE:
@@ -42,7 +49,9 @@ def test_every_published_model_is_in_the_metafile_once():
 
 
 def test_model_by_name_with_weights_of_the_authors(authors_file):
-    inferencer = DetInferencer('dn_detr_r50_50e', weights=f'dn-detr+{authors_file}', scope='mmdet_setdet', device='cpu')
+    inferencer = DetInferencer(
+        'dn_detr_r50_50e', weights=f'dn-detr+{authors_file}', scope='mmdet_setdet', device='cpu'
+    )
     assert inferencer.model.dataset_meta['classes'][79] == 'toothbrush'
     [found] = inferencer(IMAGE, no_save_vis=True)['predictions']
     assert len(found['labels']) == len(found['scores']) == len(found['bboxes']) == 300
@@ -51,25 +60,43 @@ def test_model_by_name_with_weights_of_the_authors(authors_file):
     assert (boxes <= [400.01, 40.01, 400.01, 40.01]).all()
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('dn_detr_r50_50e', r'by hand, at https://\S+: download .* tools/convert_checkpoint.py FILE CONVERTED --from dn-d'),
-    ('dn_detr_r50_12e', 'nobody publishes weights of this model: train it'),
-])
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        (
+            'dn_detr_r50_50e',
+            r'by hand, at https://\S+: download .* tools/convert_checkpoint.py FILE CONVERTED --from dn-d',
+        ),
+        ('dn_detr_r50_12e', 'nobody publishes weights of this model: train it'),
+    ],
+)
 def test_model_by_name_without_weights(name, message):
     with pytest.raises(InputError, match=message):
         DetInferencer(name, scope='mmdet_setdet', device='cpu')
 
 
 def test_file_that_cannot_be_downloaded():
-    with pytest.raises(InputError, match='detr-r50.pth: cannot be downloaded .*; get the file elsewhere and g'):
+    with pytest.raises(
+        InputError, match='detr-r50.pth: cannot be downloaded .*; get the file elsewhere and g'
+    ):
         CheckpointLoader.load_checkpoint('detr+http://nowhere.invalid/detr-r50.pth', 'cpu')
 
 
 def head_of(kind):
-    loss = dict(type='CrossEntropyLoss', use_sigmoid=False) if kind == 'DETRHead' else dict(
-        type='FocalLoss', use_sigmoid=True)
-    return MODELS.build(dict(type=f'mmdet_setdet.{kind}', num_classes=80, embed_dims=16, loss_cls=loss,
-                             test_cfg=dict(max_per_img=300 if kind == 'DNDETRHead' else 100)))
+    loss = (
+        dict(type='CrossEntropyLoss', use_sigmoid=False)
+        if kind == 'DETRHead'
+        else dict(type='FocalLoss', use_sigmoid=True)
+    )
+    return MODELS.build(
+        dict(
+            type=f'mmdet_setdet.{kind}',
+            num_classes=80,
+            embed_dims=16,
+            loss_cls=loss,
+            test_cfg=dict(max_per_img=300 if kind == 'DNDETRHead' else 100),
+        )
+    )
 
 
 @pytest.mark.parametrize('kind', ['DETRHead', 'DNDETRHead'])
@@ -97,4 +124,6 @@ def test_results_are_those_of_the_papers(kind):
     assert len(result) == (100 if kind == 'DETRHead' else 300)
     torch.testing.assert_close(result.scores, scores)
     assert (result.labels == labels).float().mean() > 0.98  # but for ties
-    torch.testing.assert_close(result.bboxes, corners * torch.tensor([640, 480, 640, 480]), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(
+        result.bboxes, corners * torch.tensor([640, 480, 640, 480]), rtol=1e-4, atol=1e-2
+    )

@@ -1,4 +1,5 @@
 """--resume: after a kill the run ends where an uninterrupted one does."""
+
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ class StoppedError(Exception):
 @HOOKS.register_module()
 class StopHook(Hook):
     """Stops training, as abruptly as a test can, after ``stop_iter`` iterations."""
+
     priority = 'LOWEST'
 
     def __init__(self, stop_iter: int) -> None:
@@ -37,11 +39,19 @@ class StopHook(Hook):
 @HOOKS.register_module()
 class ScheduleHook(Hook):
     """Writes down (epoch, batch, iteration, learning rate, image ids) of every step."""
+
     steps = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        self.steps.append((runner.epoch, batch_idx, runner.iter, round(runner.optim_wrapper.get_lr()['lr'][0], 7),
-                           [sample.img_id for sample in data_batch['data_samples']]))
+        self.steps.append(
+            (
+                runner.epoch,
+                batch_idx,
+                runner.iter,
+                round(runner.optim_wrapper.get_lr()['lr'][0], 7),
+                [sample.img_id for sample in data_batch['data_samples']],
+            )
+        )
 
 
 @pytest.fixture(scope='module')
@@ -51,8 +61,10 @@ def config(tmp_path_factory):
     write_dataset(folder / 'data')
     path = Path(write_config(folder, folder / 'data'))
     with path.open('a') as file:
-        file.write('train_cfg.update(max_epochs=3)\n'
-                   "default_hooks['checkpoint'] = dict(type='CheckpointHook', by_epoch=False, interval=2)\n")
+        file.write(
+            'train_cfg.update(max_epochs=3)\n'
+            "default_hooks['checkpoint'] = dict(type='CheckpointHook', by_epoch=False, interval=2)\n"
+        )
     return str(path)
 
 
@@ -60,10 +72,21 @@ def train(config, work_dir, *arguments, stop_iter=0, options=()):
     """Runs the tool; returns the steps it made."""
     ScheduleHook.steps = []
     path = Path(config).with_name('with_hooks.py')
-    path.write_text("_base_ = './tiny.py'\ncustom_hooks = [dict(type='ScheduleHook'), dict(type='StopHook', "
-                    f'stop_iter={stop_iter})]\n')
-    tool('train').main([str(path), '--work-dir', str(work_dir), *arguments, '--cfg-options',
-                        f'experiment_name={new_name()}', *options])
+    path.write_text(
+        "_base_ = './tiny.py'\ncustom_hooks = [dict(type='ScheduleHook'), dict(type='StopHook', "
+        f'stop_iter={stop_iter})]\n'
+    )
+    tool('train').main(
+        [
+            str(path),
+            '--work-dir',
+            str(work_dir),
+            *arguments,
+            '--cfg-options',
+            f'experiment_name={new_name()}',
+            *options,
+        ]
+    )
     return ScheduleHook.steps
 
 
@@ -87,7 +110,7 @@ def test_stopped_in_mid_epoch(config, uninterrupted, tmp_path, stop_iter):
         train(config, tmp_path, stop_iter=stop_iter)
     steps = train(config, tmp_path, '--resume')
     # The steps after the last checkpoint, to the end: same batches, same rates, same weights.
-    assert steps == uninterrupted[0][4 if stop_iter == 5 else 6:]
+    assert steps == uninterrupted[0][4 if stop_iter == 5 else 6 :]
     assert_same_end(tmp_path, uninterrupted)
 
 
@@ -95,10 +118,13 @@ def test_checkpoint_that_was_being_written(config, uninterrupted, tmp_path):
     with pytest.raises(StoppedError):
         train(config, tmp_path, stop_iter=7)
     newest = tmp_path / 'iter_6.pth'
-    newest.write_bytes(newest.read_bytes()[:newest.stat().st_size // 2])
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     steps = train(config, tmp_path, '--resume')
     logs = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
-    assert 'iter_6.pth: incomplete, as after a kill while it was being written; looking for the one before' in logs
+    assert (
+        'iter_6.pth: incomplete, as after a kill while it was being written; looking for the one before'
+        in logs
+    )
     assert steps == uninterrupted[0][4:]
     assert_same_end(tmp_path, uninterrupted)
 
@@ -108,7 +134,9 @@ def test_other_epoch_length_starts_the_epoch_anew(config, tmp_path):
         train(config, tmp_path, stop_iter=5)
     # One image a batch: five batches an epoch instead of three, of which iteration 4 lies before the second.
     steps = train(config, tmp_path, '--resume', options=['train_dataloader.batch_size=1'])
-    assert [step[:2] for step in steps] == [(epoch, batch) for epoch in (1, 2) for batch in range(5)]
+    assert [step[:2] for step in steps] == [
+        (epoch, batch) for epoch in (1, 2) for batch in range(5)
+    ]
 
 
 def test_nothing_to_resume_from_starts_at_the_beginning(config, uninterrupted, tmp_path):
@@ -135,13 +163,23 @@ def test_killed_process(config, uninterrupted, tmp_path):
         'import os, signal\nfrom mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n'
         "@HOOKS.register_module()\nclass KillHook(Hook):\n    priority = 'LOWEST'\n"
         '    def after_train_iter(self, runner, *args, **kwargs):\n'
-        '        if runner.iter == 4:\n            os.kill(os.getpid(), signal.SIGKILL)\n')
+        '        if runner.iter == 4:\n            os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
     (tmp_path / 'killed.py').write_text(
         f"_base_ = '{config}'\ncustom_imports = dict(imports=['mmdet_setdet', 'kill_hook'])\n"
-        "custom_hooks = [dict(type='KillHook')]\n")
+        "custom_hooks = [dict(type='KillHook')]\n"
+    )
     result = subprocess.run(
-        [sys.executable, ROOT / 'tools' / 'train.py', tmp_path / 'killed.py', '--work-dir', tmp_path / 'work'],
-        capture_output=True, env={**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}'})
+        [
+            sys.executable,
+            ROOT / 'tools' / 'train.py',
+            tmp_path / 'killed.py',
+            '--work-dir',
+            tmp_path / 'work',
+        ],
+        capture_output=True,
+        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}'},
+    )
     assert result.returncode == -signal.SIGKILL
     steps = train(config, tmp_path / 'work', '--resume')
     assert [step[2] for step in steps] == [4, 5, 6, 7, 8]

@@ -3,6 +3,7 @@
 Weights are drawn parameter after parameter in the order of our state dict's names, so the golden files hold outputs
 only. ``make_golden.py`` gives the authors' models the same weights.
 """
+
 import json
 import re
 from pathlib import Path
@@ -30,7 +31,7 @@ DC5 = {
 LEVELS = {'neck.in_channels': [512, 1024, 2048]}
 R101 = {'backbone.depth': 101}
 # Without noise denoising is the same in every run: noised queries are the objects themselves.
-NOISELESS = {'denoising.label_noise_scale': 0., 'denoising.box_noise_scale': 0.}
+NOISELESS = {'denoising.label_noise_scale': 0.0, 'denoising.box_noise_scale': 0.0}
 CASES = {
     'detr_r50': ('detr_r50_150e.py', SIZE),
     'detr_r50_dc5': ('detr_r50_150e.py', {**SIZE, **DC5}),
@@ -40,7 +41,9 @@ CASES = {
     'dn_detr_r101': ('dn_detr_r101_50e.py', {**SIZE, **NOISELESS, **R101}),
     'dn_deformable_detr_r50': ('dn_deformable_detr_r50_50e.py', {**SIZE, **NOISELESS, **LEVELS}),
     'dn_deformable_detr_encoder_r50_3pat': (
-        'dn_deformable_detr_encoder_r50_50e.py', {**SIZE, **NOISELESS, **LEVELS}),
+        'dn_deformable_detr_encoder_r50_50e.py',
+        {**SIZE, **NOISELESS, **LEVELS},
+    ),
 }
 # With the weights of seed 7 a rectifier of this model lies so near zero that gradients hang on rounding.
 SEEDS = {'detr_r101': 8}
@@ -94,12 +97,12 @@ def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
         elif EMBEDDING.search(name):
             tensor.copy_(random)
         elif tensor.dim() > 1:
-            gain = 2**0.5 if 'backbone' in name else 1.
+            gain = 2**0.5 if 'backbone' in name else 1.0
             fan_in = tensor[0].numel()
             tensor.copy_(random * gain * fan_in**-0.5)
         elif name.endswith('weight'):
             ends_branch = 'bn3' in name or 'downsample.1' in name  # of a residual block
-            tensor.copy_((1 + random * 0.1) * (0.3 if ends_branch else 1.))
+            tensor.copy_((1 + random * 0.1) * (0.3 if ends_branch else 1.0))
         else:
             tensor.copy_(random * 0.1)
     return model
@@ -112,9 +115,9 @@ def build(name: str) -> nn.Module:
     seeded_weights(model, SEEDS.get(name, 7))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.
+            module.p = 0.0
         if isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.
+            module.dropout = 0.0
     model.train()
     return model
 
@@ -142,7 +145,9 @@ def ours(name: str) -> dict:
         logits, boxes = logits[:, :, noised:], boxes[:, :, noised:]
     losses = head.matching_losses(logits, boxes, gts)
     matches = head.assigner.match(logits, boxes, gts)
-    result.update(logits=logits, boxes=boxes, **losses, matches=torch.stack([matches.pred, matches.gt], 1))
+    result.update(
+        logits=logits, boxes=boxes, **losses, matches=torch.stack([matches.pred, matches.gt], 1)
+    )
     sum(value.sum() for term, value in result.items() if 'loss' in term).backward()
     return pack(result, dict(model.named_parameters()))
 

@@ -2,6 +2,7 @@
 
 ``make_golden_crossformer.py`` gives the authors' models the same weights.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def seeded_weights(model: nn.Module, seed: int = 11) -> nn.Module:
     for name, tensor in sorted(model.state_dict().items()):
         random = torch.randn(tensor.shape, generator=generator)
         if tensor.dim() > 1:
-            tensor.copy_(random * tensor[0].numel()**-0.5)
+            tensor.copy_(random * tensor[0].numel() ** -0.5)
         else:
             centre = 1 if name.endswith(NORM_WEIGHTS) else 0
             tensor.copy_(random * 0.1 + centre)
@@ -88,7 +89,9 @@ def logits(model: CrossFormer) -> Tensor:
 
 def operations(model: CrossFormer) -> int:
     """Count multiplications for an image of 224 x 224 with a classifier, as papers do; the model may be on 'meta'."""
-    model.patch_embed.requires_grad_(False)  # else its kernels are widened, which costs operations and saves time
+    model.patch_embed.requires_grad_(
+        False
+    )  # else its kernels are widened, which costs operations and saves time
     image = torch.empty(1, 3, 224, 224, device=model.patch_embed.norm.weight.device)
     # With a graph: the counter does not see a CPU's fused attention.
     with FlopCounterMode(display=False) as counter:
@@ -98,7 +101,7 @@ def operations(model: CrossFormer) -> int:
 
 def gradients(maps: list[Tensor], parameters: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return gradients of :data:`WATCHED`, of a loss on all maps."""
-    loss = 0.
+    loss = 0.0
     for stage_map in maps:
         channel_weights = torch.linspace(-1, 1, stage_map.shape[1])
         weighted = stage_map * channel_weights.view(-1, 1, 1)

@@ -9,6 +9,7 @@ environment (a plain ``pip install torchvision`` would replace torch)::
 Prints for each case the largest difference to ours, relative to the spread of the values. Their code runs unchanged on
 a CPU; both use the names ``models`` and ``util`` for their modules, so each case has a process of its own.
 """
+
 import argparse
 import json
 import os
@@ -27,26 +28,46 @@ TESTS = Path(__file__).parents[1]
 CODE = {'detr': 'facebookresearch+detr', 'dn-detr': 'IDEA-Research+DN-DETR'}
 # By the beginning of a case's name, the longest first: the key map for its weights.
 SOURCES = {
-    'dn_deformable_detr_encoder': 'dn-deformable-detr-encoder', 'dn_deformable_detr': 'dn-deformable-detr',
-    'dn_detr': 'dn-detr', 'detr': 'detr'}
+    'dn_deformable_detr_encoder': 'dn-deformable-detr-encoder',
+    'dn_deformable_detr': 'dn-deformable-detr',
+    'dn_detr': 'dn-detr',
+    'detr': 'detr',
+}
 BUILDERS = {
-    'dn-detr': 'build_DABDETR', 'dn-deformable-detr': 'build_dab_deformable_detr',
-    'dn-deformable-detr-encoder': 'build_dab_deformable_detr_deformable_encoder_only'}
+    'dn-detr': 'build_DABDETR',
+    'dn-deformable-detr': 'build_dab_deformable_detr',
+    'dn-deformable-detr-encoder': 'build_dab_deformable_detr_deformable_encoder_only',
+}
 
 
 def authors_on_cpu(checkout: Path) -> None:
     """Lets the authors' modules be imported on a machine without GPU, network and compiled operators."""
-    for operator in ('nms', 'qnms'):  # A CPU torch lacks them, and torchvision does not import without.
-        torch.library.define(f'torchvision::{operator}', '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    for operator in (
+        'nms',
+        'qnms',
+    ):  # A CPU torch lacks them, and torchvision does not import without.
+        torch.library.define(
+            f'torchvision::{operator}',
+            '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+        )
     import torchvision
+
     for name in ('resnet50', 'resnet101'):
         resnet = getattr(torchvision.models, name)
-        setattr(torchvision.models, name, lambda pretrained=None, resnet=resnet, **kwargs: resnet(**kwargs))
+        setattr(
+            torchvision.models,
+            name,
+            lambda pretrained=None, resnet=resnet, **kwargs: resnet(**kwargs),
+        )
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
     to = torch.Tensor.to
-    torch.Tensor.to = lambda self, *args, **kwargs: to(self, *('cpu' if a == 'cuda' else a for a in args), **kwargs)
+    torch.Tensor.to = lambda self, *args, **kwargs: to(
+        self, *('cpu' if a == 'cuda' else a for a in args), **kwargs
+    )
     operator = types.ModuleType('MultiScaleDeformableAttention')
-    sys.modules[operator.__name__] = operator  # Imported by DN-DETR; see use_torch_twin for what calls it.
+    sys.modules[operator.__name__] = (
+        operator  # Imported by DN-DETR; see use_torch_twin for what calls it.
+    )
     sys.path.insert(0, str(checkout))
 
 
@@ -54,24 +75,49 @@ def use_torch_twin() -> None:
     """Replaces the authors' compiled deformable attention by the torch function that they test it against."""
     for name, module in list(sys.modules.items()):
         if name.endswith('ops.modules.ms_deform_attn'):
-            twin = sys.modules[name.replace('modules.ms_deform_attn', 'functions.ms_deform_attn_func')]
+            twin = sys.modules[
+                name.replace('modules.ms_deform_attn', 'functions.ms_deform_attn_func')
+            ]
             module.MSDeformAttnFunction = types.SimpleNamespace(
-                apply=lambda value, shapes, starts, points, weights, step, core=twin.ms_deform_attn_core_pytorch:
-                core(value, shapes, points, weights))
+                apply=lambda value, shapes, starts, points, weights, step, core=twin.ms_deform_attn_core_pytorch: (
+                    core(value, shapes, points, weights)
+                )
+            )
 
 
 def build_authors(code: str, case: str):
     """The authors' model, their criterion, and the arguments."""
-    argv = ['--coco_path', '-', '--device', 'cpu', '--enc_layers', '2', '--dec_layers', '3', '--num_queries', '20',
-            '--dropout', '0']
+    argv = [
+        '--coco_path',
+        '-',
+        '--device',
+        'cpu',
+        '--enc_layers',
+        '2',
+        '--dec_layers',
+        '3',
+        '--num_queries',
+        '20',
+        '--dropout',
+        '0',
+    ]
     argv += ['--dilation'] if 'dc5' in case else []
     argv += ['--backbone', 'resnet101'] if 'r101' in case else []
     if code in BUILDERS:
-        argv += ['--use_dn', '--label_noise_scale', '0', '--box_noise_scale', '0', '-m', 'dn_dab_detr']
+        argv += [
+            '--use_dn',
+            '--label_noise_scale',
+            '0',
+            '--box_noise_scale',
+            '0',
+            '-m',
+            'dn_dab_detr',
+        ]
         argv += ['--num_patterns', '3'] if '3pat' in case else []
         argv += ['--transformer_activation', 'relu'] if 'deformable' in case else []
     import main
     import models
+
     args = main.get_args_parser().parse_args(argv)
     model, criterion, _ = getattr(models, BUILDERS.get(code, 'build_model'))(args)
     use_torch_twin()
@@ -81,6 +127,7 @@ def build_authors(code: str, case: str):
 def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dict:
     """Runs the authors' model with our weights: the same entries as ``cases.ours``."""
     from golden import cases
+
     model, criterion, args = build_authors(code, case)
     names = {name: our_name(code, name) for name in model.state_dict()}
     unknown = sorted(set(weights) ^ set(names.values()))
@@ -88,17 +135,26 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
     model.load_state_dict({name: weights[renamed] for name, renamed in names.items()})
 
     from util.misc import NestedTensor
+
     mask, targets = torch.ones(len(inputs), *inputs.shape[-2:], dtype=torch.bool), []
     for index, sample in enumerate(samples):
         height, width = sample.img_shape
         mask[index, :height, :width] = False
-        x1, y1, x2, y2 = (sample.gt_instances.bboxes / torch.tensor([width, height, width, height])).unbind(-1)
+        x1, y1, x2, y2 = (
+            sample.gt_instances.bboxes / torch.tensor([width, height, width, height])
+        ).unbind(-1)
         boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], -1)
         targets.append(dict(labels=sample.gt_instances.labels, boxes=boxes))
     images = NestedTensor(inputs, mask)
     result = {}
     if code in BUILDERS:
-        dn_args = (targets, args.scalar, args.label_noise_scale, args.box_noise_scale, args.num_patterns)
+        dn_args = (
+            targets,
+            args.scalar,
+            args.label_noise_scale,
+            args.box_noise_scale,
+            args.num_patterns,
+        )
         outputs, known = model(images, dn_args=dn_args)
         losses = criterion(outputs, targets, known)
         result['dn_logits'], result['dn_boxes'] = known['output_known_lbs_bboxes']
@@ -109,13 +165,21 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
     result['logits'] = torch.stack([layer['pred_logits'] for layer in layers])
     result['boxes'] = torch.stack([layer['pred_boxes'] for layer in layers])
     terms = dict(loss_cls='loss_ce', loss_bbox='loss_bbox', loss_iou='loss_giou')
-    for part, prefix in (('', ''), ('dn_', 'tgt_'))[:1 + (code in BUILDERS)]:
+    for part, prefix in (('', ''), ('dn_', 'tgt_'))[: 1 + (code in BUILDERS)]:
         for ours, theirs in terms.items():
-            keys = [f'{prefix}{theirs}_{layer}' for layer in range(len(layers) - 1)] + [prefix + theirs]
-            result[part + ours] = torch.stack([losses[key] * criterion.weight_dict[key] for key in keys])
-    sum(losses[key] * weight for key, weight in criterion.weight_dict.items() if key in losses).backward()
+            keys = [f'{prefix}{theirs}_{layer}' for layer in range(len(layers) - 1)] + [
+                prefix + theirs
+            ]
+            result[part + ours] = torch.stack(
+                [losses[key] * criterion.weight_dict[key] for key in keys]
+            )
+    sum(
+        losses[key] * weight for key, weight in criterion.weight_dict.items() if key in losses
+    ).backward()
     result['matches'] = flat_matches(criterion.matcher, layers, targets)
-    return cases.pack(result, {names[name]: parameter for name, parameter in model.named_parameters()})
+    return cases.pack(
+        result, {names[name]: parameter for name, parameter in model.named_parameters()}
+    )
 
 
 def flat_matches(matcher, layers: list, targets: list) -> torch.Tensor:
@@ -137,22 +201,37 @@ def make(case: str) -> None:
     sys.path.insert(0, str(TESTS))
     from golden import cases
     from mmengine.registry import init_default_scope
+
     init_default_scope('mmdet')
     ours = cases.ours(case)
     weights = cases.build(case).state_dict()
     authors_on_cpu(checkout)
     with mock.patch.object(argparse.ArgumentParser, 'exit', side_effect=RuntimeError):
         theirs = authors_results(code, case, weights, *cases.batch())
-    theirs = {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in theirs.items()}
+    theirs = {
+        key: value.astype(np.float32) if value.dtype == np.float64 else value
+        for key, value in theirs.items()
+    }
     assert theirs.keys() == ours.keys(), theirs.keys() ^ ours.keys()
-    np.savez_compressed(TESTS / 'golden' / f'{case}.npz', **{
-        key: value.round(6) if key.endswith(('logits', 'boxes')) else value for key, value in theirs.items()})
-    order = {key: np.lexsort(value['matches'].T) for key, value in (('ours', ours), ('theirs', theirs))}
-    assert (ours['matches'][order['ours']] == theirs['matches'][order['theirs']]).all(), 'the matches differ'
+    np.savez_compressed(
+        TESTS / 'golden' / f'{case}.npz',
+        **{
+            key: value.round(6) if key.endswith(('logits', 'boxes')) else value
+            for key, value in theirs.items()
+        },
+    )
+    order = {
+        key: np.lexsort(value['matches'].T) for key, value in (('ours', ours), ('theirs', theirs))
+    }
+    assert (ours['matches'][order['ours']] == theirs['matches'][order['theirs']]).all(), (
+        'the matches differ'
+    )
     for key in theirs:
         if key != 'matches':
             difference = np.abs(ours[key] - theirs[key]).max()
-            print(f'{case}: {key}: {difference:.1e} of {np.abs(theirs[key]).max():.3g}, spread {theirs[key].std():.2g}')
+            print(
+                f'{case}: {key}: {difference:.1e} of {np.abs(theirs[key]).max():.3g}, spread {theirs[key].std():.2g}'
+            )
 
 
 def revisions() -> dict:
@@ -162,8 +241,11 @@ def revisions() -> dict:
         checkout = Path(os.environ['SETDET_REF']) / folder
         note = checkout / '.commit'
         command = ['git', '-C', str(checkout), 'rev-parse', 'HEAD']
-        found[folder.replace('+', '/')] = note.read_text().strip() if note.exists() else subprocess.run(
-            command, capture_output=True, text=True, check=True).stdout.strip()
+        found[folder.replace('+', '/')] = (
+            note.read_text().strip()
+            if note.exists()
+            else subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        )
     return found
 
 
@@ -173,6 +255,7 @@ if __name__ == '__main__':
     else:
         sys.path.insert(0, str(TESTS))
         from golden import cases
+
         (TESTS / 'golden/sources.json').write_text(json.dumps(revisions(), indent=1) + '\n')
         for case in sys.argv[1:] or cases.CASES:
             environment = {**os.environ, 'SETDET_GOLDEN_CASE': case}

@@ -9,6 +9,7 @@ Prints how far ours is from theirs in every stage, in the logits at 224 x 224, a
 parameters and operations with a classifier. ``--large`` writes nothing and compares at the large sizes. ``--first``,
 with the checkout at their branch "crossformer", compares maps alone and makes golden/crossformer_first.npz.
 """
+
 import argparse
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def stages(arch: str, sizes, results: dict, form: str = authors.DETECTION, **kwa
 
 def classification(arch: str, results: dict) -> None:
     """Logits at 224 x 224, parameters and operations."""
-    ours = cases.build(arch, out_indices=(3, ), final_norm=True)
+    ours = cases.build(arch, out_indices=(3,), final_norm=True)
     theirs = theirs_like(ours, arch, authors.CLASSIFICATION)
     weight, bias = cases.classifier_weights(theirs.head.in_features)
     theirs.head.load_state_dict(dict(weight=weight, bias=bias))
@@ -63,10 +64,16 @@ def classification(arch: str, results: dict) -> None:
     operations = cases.operations(ours)
     parameters = sum(parameter.numel() for parameter in theirs.parameters())
     own = sum(parameter.numel() for parameter in ours.parameters()) + weight.numel() + bias.numel()
-    print(f'{arch} logits: {difference(got, expected)}; parameters {own} and {parameters}; '
-          f'operations {operations / 1e9:.2f} G, by their own count {theirs.flops() / 1e9:.2f} G', flush=True)
+    print(
+        f'{arch} logits: {difference(got, expected)}; parameters {own} and {parameters}; '
+        f'operations {operations / 1e9:.2f} G, by their own count {theirs.flops() / 1e9:.2f} G',
+        flush=True,
+    )
     assert own == parameters
-    results[f'{arch} parameters'], results[f'{arch} operations'] = np.array(parameters), np.array(theirs.flops())
+    results[f'{arch} parameters'], results[f'{arch} operations'] = (
+        np.array(parameters),
+        np.array(theirs.flops()),
+    )
     if arch in cases.CLASSIFIED:
         results[f'{arch} logits'] = cases.thinned(expected, 100)
 
@@ -84,7 +91,9 @@ def gradients(results: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('archs', nargs='*', choices=[*cases.ARCHS, []], help='all unless named')
     parser.add_argument('--large', action='store_true')
     parser.add_argument('--first', action='store_true')
@@ -101,7 +110,9 @@ def main() -> None:
         gradients(results)
     if not args.large and not args.archs:
         command = ['git', '-C', str(find_checkout('crossformer')), 'rev-parse', 'HEAD']
-        revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        revision = subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
         results['revision'] = np.array(revision)
         np.savez_compressed(cases.FIRST_FILE if args.first else cases.FILE, **results)
 

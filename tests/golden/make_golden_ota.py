@@ -4,6 +4,7 @@ Wants a plain checkout of Megvii-BaseDetection/OTA in the folder ``Megvii-BaseDe
 
     SETDET_REF=~/checkouts python tests/golden/make_golden_ota.py
 """
+
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,9 @@ def main() -> None:
     path = find_checkout('ota')
     if path is None:
         raise SystemExit('set SETDET_REF to a folder with a checkout Megvii-BaseDetection+OTA')
-    revision = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=path, capture_output=True, text=True, check=True)
+    revision = subprocess.run(
+        ['git', 'rev-parse', 'HEAD'], cwd=path, capture_output=True, text=True, check=True
+    )
     arrays = {'revision': np.array(revision.stdout.strip())}
     for case in ota_cases.CASES:
         scene = ota_cases.scene_of(case)
@@ -35,11 +38,20 @@ def main() -> None:
             [(supply, _, _, plan)] = authors.problems
             at = (labels < 80).nonzero()[:, 0]
             pair = (plan[:-1] > 1e-3).nonzero()
-            found = dict(at=at.int(), labels=labels[at].to(torch.uint8), distances=distances[at], ious=ious[at, 0],
-                         k=supply[:-1].int(), plan_pair=pair.int(), plan=plan[pair[:, 0], pair[:, 1]])
+            found = dict(
+                at=at.int(),
+                labels=labels[at].to(torch.uint8),
+                distances=distances[at],
+                ious=ious[at, 0],
+                k=supply[:-1].int(),
+                plan_pair=pair.int(),
+                plan=plan[pair[:, 0], pair[:, 1]],
+            )
             for key, value in found.items():
                 value = value.numpy()
-                arrays[f'{case}/{image}/{key}'] = value.round(6) if value.dtype == np.float32 else value
+                arrays[f'{case}/{image}/{key}'] = (
+                    value.round(6) if value.dtype == np.float32 else value
+                )
             print(f'{case}: {ota_cases.COUNTS[image]} objects, {len(at)} predictions')
     np.savez_compressed(ota_cases.FILE, **arrays)
 

@@ -9,6 +9,7 @@ Prints the largest difference to ours for each case. On the way the authors' wei
 writes it, tools/convert_checkpoint.py and ``init_detector``, and must come out as the weights that ours had.
 ``--names`` writes tests/golden/ota_names.json instead: names and shapes of the weights of the authors' four models.
 """
+
 import importlib.util
 import json
 import os
@@ -70,18 +71,30 @@ def give(model: torch.nn.Module, ours: torch.nn.Module, preprocessor: dict) -> N
     weights, theirs = ours.state_dict(), model.state_dict()
     counted = {name for name in weights if not name.endswith('num_batches_tracked')}
     assert counted == {our_name('ota', name) for name in theirs}, 'names differ'
-    theirs = {name: weights[our_name('ota', name)].reshape(value.shape) for name, value in theirs.items()}
-    first = theirs['backbone.bottom_up.stem.conv1.weight'] / torch.tensor(preprocessor.std)[:, None, None]
-    theirs['backbone.bottom_up.stem.conv1.weight'] = first.flip(1) if preprocessor.bgr_to_rgb else first
+    theirs = {
+        name: weights[our_name('ota', name)].reshape(value.shape) for name, value in theirs.items()
+    }
+    first = (
+        theirs['backbone.bottom_up.stem.conv1.weight']
+        / torch.tensor(preprocessor.std)[:, None, None]
+    )
+    theirs['backbone.bottom_up.stem.conv1.weight'] = (
+        first.flip(1) if preprocessor.bgr_to_rgb else first
+    )
     model.load_state_dict(theirs)
 
 
 def convert(model: torch.nn.Module, case: str) -> torch.nn.Module:
     """Our detector from a checkpoint of the authors' model."""
     with tempfile.TemporaryDirectory() as folder:
-        source, target, config = (str(Path(folder, name)) for name in ('model_final.pth', 'ours.pth', 'config.py'))
+        source, target, config = (
+            str(Path(folder, name)) for name in ('model_final.pth', 'ours.pth', 'config.py')
+        )
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.01)
-        torch.save(dict(model=model.state_dict(), optimizer=optimizer.state_dict(), iteration=89999), source)
+        torch.save(
+            dict(model=model.state_dict(), optimizer=optimizer.state_dict(), iteration=89999),
+            source,
+        )
         cases.config(case).dump(config)
         tool('convert_checkpoint').main([source, target, '--from', 'ota', '--config', config])
         return init_detector(config, target, device='cpu')
@@ -93,7 +106,10 @@ def authors_results(model: torch.nn.Module, boxes, instances) -> dict[str, np.nd
     batched = []
     for image, sample in zip(images, samples):
         objects = instances(sample.img_shape)
-        objects.gt_boxes, objects.gt_classes = boxes(sample.gt_instances.bboxes), sample.gt_instances.labels
+        objects.gt_boxes, objects.gt_classes = (
+            boxes(sample.gt_instances.bboxes),
+            sample.gt_instances.labels,
+        )
         height, width = sample.ori_shape
         batched.append(dict(image=image, instances=objects, height=height, width=width))
     model.train()
@@ -106,49 +122,73 @@ def authors_results(model: torch.nn.Module, boxes, instances) -> dict[str, np.nd
         results = [result['instances'] for result in model(batched)]
     found = [(result.pred_boxes.tensor, result.scores, result.pred_classes) for result in results]
     parameters = {our_name('ota', name): parameter for name, parameter in model.named_parameters()}
-    return cases.pack(levels, {OUR_LOSSES[name]: value for name, value in losses.items()}, parameters, found)
+    return cases.pack(
+        levels, {OUR_LOSSES[name]: value for name, value in losses.items()}, parameters, found
+    )
 
 
 def authors_merge(warper, boxes) -> dict[str, np.ndarray]:
     """What their test-time augmentation makes of the views."""
     height, width = cases.IMAGE_SIZE
-    inputs = [dict(file_name='', height=height, width=width, horiz_flip=bool(view % 2), view=view)
-              for view in range(2 * len(cases.RANGES))]
+    inputs = [
+        dict(file_name='', height=height, width=width, horiz_flip=bool(view % 2), view=view)
+        for view in range(2 * len(cases.RANGES))
+    ]
 
     def detect(batched):
         found = cases.views()[batched[0]['view']]
-        fields = dict(pred_boxes=boxes(found.bboxes), scores=found.scores, pred_classes=found.labels)
+        fields = dict(
+            pred_boxes=boxes(found.bboxes), scores=found.scores, pred_classes=found.labels
+        )
         return types.SimpleNamespace(get=fields.get)
 
     test = cvpods_stand_ins.Attributes(
-        DETECTIONS_PER_IMAGE=100, AUG=dict(SCALE_FILTER=True, SCALE_RANGES=cases.RANGES))
-    cfg = cvpods_stand_ins.Attributes(MODEL=dict(KEYPOINT_ON=False, LOAD_PROPOSALS=False), TEST=test)
+        DETECTIONS_PER_IMAGE=100, AUG=dict(SCALE_FILTER=True, SCALE_RANGES=cases.RANGES)
+    )
+    cfg = cvpods_stand_ins.Attributes(
+        MODEL=dict(KEYPOINT_ON=False, LOAD_PROPOSALS=False), TEST=test
+    )
     mapper = mock.MagicMock(return_value=inputs, flip=True)
-    result = warper(cfg, types.SimpleNamespace(_inference_for_ms_test=detect), mapper)([{}])[0]['instances']
-    return dict(bboxes=result.pred_boxes.tensor.numpy(), scores=result.scores.numpy(),
-                labels=result.pred_classes.numpy().astype(np.int64))
+    result = warper(cfg, types.SimpleNamespace(_inference_for_ms_test=detect), mapper)([{}])[0][
+        'instances'
+    ]
+    return dict(
+        bboxes=result.pred_boxes.tensor.numpy(),
+        scores=result.scores.numpy(),
+        labels=result.pred_classes.numpy().astype(np.int64),
+    )
 
 
 def revision(checkout: Path) -> str:
     """Of a checkout, from git or from a file ``.commit`` in it."""
     note = checkout / '.commit'
     command = ['git', '-C', str(checkout), 'rev-parse', 'HEAD']
-    return note.read_text().strip() if note.exists() else subprocess.run(
-        command, capture_output=True, text=True, check=True).stdout.strip()
+    return (
+        note.read_text().strip()
+        if note.exists()
+        else subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    )
 
 
 def main() -> None:
     """Runs the authors' code."""
-    folders = [Path(os.environ.get('SETDET_REF', ''), f'Megvii-BaseDetection+{name}') for name in ('OTA', 'cvpods')]
+    folders = [
+        Path(os.environ.get('SETDET_REF', ''), f'Megvii-BaseDetection+{name}')
+        for name in ('OTA', 'cvpods')
+    ]
     if 'SETDET_REF' not in os.environ or not all(folder.is_dir() for folder in folders):
-        raise SystemExit('set SETDET_REF to a folder with checkouts Megvii-BaseDetection+OTA and ...+cvpods')
+        raise SystemExit(
+            'set SETDET_REF to a folder with checkouts Megvii-BaseDetection+OTA and ...+cvpods'
+        )
     init_default_scope('mmdet')
     cvpods_stand_ins.install(folders[1])
     if '--names' in sys.argv:
         names = {}
         for case in list(MODELS)[:4]:
             weights = authors_model(folders[0], case).state_dict()
-            names[case] = author_names.fold({name: list(value.shape) for name, value in weights.items()})
+            names[case] = author_names.fold(
+                {name: list(value.shape) for name, value in weights.items()}
+            )
         Path(__file__).with_name('ota_names.json').write_text(json.dumps(names) + '\n')
         return
     structures = importlib.import_module('cvpods.structures')
@@ -165,14 +205,22 @@ def main() -> None:
         assert theirs.keys() == found.keys(), theirs.keys() ^ found.keys()
         for key, value in theirs.items():
             same = value.shape == found[key].shape
-            difference = f'{np.abs(value - found[key]).max():.1e}' if same else f'shape {found[key].shape}'
-            print(f'{case}: {key}: {difference} of {np.abs(value).max():.3g}, spread {value.std():.2g}, {value.shape}')
+            difference = (
+                f'{np.abs(value - found[key]).max():.1e}' if same else f'shape {found[key].shape}'
+            )
+            print(
+                f'{case}: {key}: {difference} of {np.abs(value).max():.3g}, spread {value.std():.2g}, {value.shape}'
+            )
         arrays.update({f'{case}/{key}': value for key, value in theirs.items()})
     warper = importlib.import_module('cvpods.modeling.test_time_augmentation').TTAWarper
     arrays.update({f'tta/{key}': value for key, value in authors_merge(warper, boxes).items()})
-    np.savez_compressed(cases.FILE, **{
-        key: value.round(6) if value.dtype == np.float32 and '/gradient/' not in key else value
-        for key, value in arrays.items()})
+    np.savez_compressed(
+        cases.FILE,
+        **{
+            key: value.round(6) if value.dtype == np.float32 and '/gradient/' not in key else value
+            for key, value in arrays.items()
+        },
+    )
 
 
 if __name__ == '__main__':

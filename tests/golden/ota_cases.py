@@ -1,4 +1,5 @@
 """Batches for which OTA's authors' assignment is kept in ota.npz (see make_golden_ota.py), five levels at 800x1216."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,5 +22,11 @@ def load(case: str) -> list[dict[str, np.ndarray]]:
     ``plan_pair`` (object, prediction) and ``plan`` of all pairs with more than 0.001 units.
     """
     with np.load(FILE) as arrays:
-        return [{key.split('/')[2]: value for key, value in arrays.items() if key.startswith(f'{case}/{image}/')}
-                for image in range(len(COUNTS))]
+        return [
+            {
+                key.split('/')[2]: value
+                for key, value in arrays.items()
+                if key.startswith(f'{case}/{image}/')
+            }
+            for image in range(len(COUNTS))
+        ]

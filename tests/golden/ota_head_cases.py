@@ -1,4 +1,5 @@
 """OTA's detectors with seeded weights and images, of which make_golden_ota_head.py keeps what its authors compute."""
+
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,9 @@ def ours(case: str) -> dict[str, np.ndarray]:
     return pack(levels, losses, dict(model.named_parameters()), found)
 
 
-def pack(levels: tuple, losses: dict[str, Tensor], parameters: dict[str, Tensor], found: list[tuple]) -> dict:
+def pack(
+    levels: tuple, losses: dict[str, Tensor], parameters: dict[str, Tensor], found: list[tuple]
+) -> dict:
     """What is kept, as arrays: maps thinned out, losses, gradients, the number of trained parameters, and detections
     (boxes, scores, labels) by image.
 
@@ -129,7 +132,7 @@ def views() -> list[InstanceData]:
     height, width = IMAGE_SIZE
     sides = 16 + rand(40, 2) * 200
     corners = rand(40, 2) * (torch.tensor([width, height]) - sides)
-    labels = torch.randint(8, (40, ), generator=generator)
+    labels = torch.randint(8, (40,), generator=generator)
     limits = torch.tensor([width, height, width, height])
     found = []
     for view in range(2 * len(RANGES)):
@@ -140,11 +143,13 @@ def views() -> list[InstanceData]:
         noise_sides = 40 * (1 + rand(9, 2))
         noise = torch.cat([noise_corners, noise_corners + noise_sides], 1)
         boxes = torch.cat([boxes, noise]).clamp(min=0).minimum(limits)
-        boxes[0, 2:] = limits[:2]  # whole numbers: what the authors add to separate classes is exact
+        boxes[0, 2:] = limits[
+            :2
+        ]  # whole numbers: what the authors add to separate classes is exact
         if view % 2:
             x1, y1, x2, y2 = boxes.unbind(1)
             boxes = torch.stack([width - x2, y1, width - x1, y2], 1)
-        scores = 0.05 + 0.95 * rand(len(boxes))**2
+        scores = 0.05 + 0.95 * rand(len(boxes)) ** 2
         view_labels = torch.cat([labels[seen], labels[:9]])
         found.append(InstanceData(bboxes=boxes, scores=scores, labels=view_labels))
     return found
@@ -153,4 +158,8 @@ def views() -> list[InstanceData]:
 def load(prefix: str) -> dict[str, np.ndarray]:
     """What the authors' code computes for a case, or for ``tta``."""
     with np.load(FILE) as arrays:
-        return {key.partition('/')[2]: value for key, value in arrays.items() if key.startswith(f'{prefix}/')}
+        return {
+            key.partition('/')[2]: value
+            for key, value in arrays.items()
+            if key.startswith(f'{prefix}/')
+        }

@@ -1,4 +1,5 @@
 """Random predictions for the assigners of queries, and their matches in a readable form."""
+
 import torch
 
 from helpers.batches import random_samples
@@ -6,15 +7,15 @@ from mmdet_setdet.models.ground_truths import GroundTruths
 
 SIZES = [(120, 128), (96, 160), (112, 144)]
 BOX_COSTS = [
-    dict(type='BBoxL1Cost', weight=5., box_format='xywh'),
-    dict(type='IoUCost', iou_mode='giou', weight=2.),
+    dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
+    dict(type='IoUCost', iou_mode='giou', weight=2.0),
 ]
-FOCAL_COSTS = [dict(type='FocalLossCost', weight=2., eps=1e-8), *BOX_COSTS]
+FOCAL_COSTS = [dict(type='FocalLossCost', weight=2.0, eps=1e-8), *BOX_COSTS]
 
 
 def random_batch(counts, layers=3, queries=12):
     """Return samples, their ground truths, and random logits and boxes of all layers."""
-    sizes = SIZES[:len(counts)]
+    sizes = SIZES[: len(counts)]
     samples = random_samples(sizes, (128, 160), counts, num_classes=9)
     gts = GroundTruths.from_samples(samples)
     logits = torch.randn(layers, len(counts), queries, 10)

@@ -6,6 +6,7 @@ saves, ``hf5-*`` the names within its models since version 5::
 
     json.dump(fold({name: list(value.shape) for name, value in model.state_dict().items()}), file)
 """
+
 import json
 from pathlib import Path
 

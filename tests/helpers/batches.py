@@ -1,4 +1,5 @@
 """Random batches."""
+
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
@@ -13,14 +14,15 @@ def random_samples(sizes, input_size, counts, num_classes=80, seed=0):
         low = torch.minimum(first, second) * 0.8
         high = torch.maximum(first, second).clamp(min=0.1)
         bboxes = torch.cat([low, high], 1) * torch.tensor([width, height, width, height])
-        labels = torch.randint(num_classes, (count, ), generator=generator)
+        labels = torch.randint(num_classes, (count,), generator=generator)
         metainfo = dict(
             img_id=index,
             img_path=f'{index}.jpg',
             img_shape=(height, width),
             ori_shape=(height, width),
             batch_input_shape=input_size,
-            scale_factor=(1., 1.))
+            scale_factor=(1.0, 1.0),
+        )
         gts = InstanceData(bboxes=bboxes, labels=labels)
         samples.append(DetDataSample(metainfo=metainfo, gt_instances=gts))
     return samples

@@ -1,4 +1,5 @@
 """The folders of the repository, and its detectors made small enough for a test."""
+
 import re
 from pathlib import Path
 
@@ -23,7 +24,9 @@ SMALL = {
 def small_model_cfg(name: str, **changes) -> Config:
     """Return the model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
     cfg = Config.fromfile(CONFIGS / name)
-    channels = [count // 4 for count in cfg.model.neck.in_channels]  # ResNet-18 has a quarter of ResNet-50's
+    channels = [
+        count // 4 for count in cfg.model.neck.in_channels
+    ]  # ResNet-18 has a quarter of ResNet-50's
     changes = {'neck.in_channels': channels, **changes}
     cfg.merge_from_dict(SMALL)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})

@@ -1,4 +1,5 @@
 """A small CrossFormer for tests that need no published architecture."""
+
 from golden import crossformer_cases as cases
 
 from mmdet_setdet.models.backbones import CrossFormer

@@ -3,6 +3,7 @@
 Only the files in :data:`FILES` are read, unchanged; everything else that they name is an empty stand-in, but for what
 :data:`REPLACED` has: compiled operators, by mmcv, and attribute dictionaries.
 """
+
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -14,20 +15,38 @@ from unittest import mock
 from mmcv.ops import batched_nms, modulated_deform_conv2d
 
 FILES = {
-    'cvpods.configs.base_config', 'cvpods.configs.base_detection_config', 'cvpods.configs.config_helper',
-    'cvpods.configs.fcos_config', 'cvpods.layers.batch_norm', 'cvpods.layers.deform_conv', 'cvpods.layers.shape_spec',
-    'cvpods.layers.wrappers', 'cvpods.modeling.anchor_generator', 'cvpods.modeling.backbone.backbone',
-    'cvpods.modeling.backbone.fpn', 'cvpods.modeling.backbone.resnet', 'cvpods.modeling.box_regression',
-    'cvpods.modeling.losses.focal_loss', 'cvpods.modeling.losses.iou_loss', 'cvpods.modeling.meta_arch.retinanet',
-    'cvpods.modeling.nn_utils.weight_init', 'cvpods.modeling.postprocessing',
-    'cvpods.modeling.test_time_augmentation', 'cvpods.structures.boxes', 'cvpods.structures.image_list',
-    'cvpods.structures.instances'}
+    'cvpods.configs.base_config',
+    'cvpods.configs.base_detection_config',
+    'cvpods.configs.config_helper',
+    'cvpods.configs.fcos_config',
+    'cvpods.layers.batch_norm',
+    'cvpods.layers.deform_conv',
+    'cvpods.layers.shape_spec',
+    'cvpods.layers.wrappers',
+    'cvpods.modeling.anchor_generator',
+    'cvpods.modeling.backbone.backbone',
+    'cvpods.modeling.backbone.fpn',
+    'cvpods.modeling.backbone.resnet',
+    'cvpods.modeling.box_regression',
+    'cvpods.modeling.losses.focal_loss',
+    'cvpods.modeling.losses.iou_loss',
+    'cvpods.modeling.meta_arch.retinanet',
+    'cvpods.modeling.nn_utils.weight_init',
+    'cvpods.modeling.postprocessing',
+    'cvpods.modeling.test_time_augmentation',
+    'cvpods.structures.boxes',
+    'cvpods.structures.image_list',
+    'cvpods.structures.instances',
+}
 # Where a package takes a name from; None: the module of that name.
 HOMES = {
     ('cvpods.layers', 'ShapeSpec'): 'shape_spec',
     **{('cvpods.layers', name): 'wrappers' for name in ('Conv2d', 'cat')},
     **{('cvpods.layers', name): 'deform_conv' for name in ('DeformConv', 'ModulatedDeformConv')},
-    **{('cvpods.layers', name): 'batch_norm' for name in ('FrozenBatchNorm2d', 'get_activation', 'get_norm')},
+    **{
+        ('cvpods.layers', name): 'batch_norm'
+        for name in ('FrozenBatchNorm2d', 'get_activation', 'get_norm')
+    },
     ('cvpods.modeling.backbone', 'Backbone'): 'backbone',
     ('cvpods.modeling.losses', 'iou_loss'): 'iou_loss',
     ('cvpods.modeling.losses', 'sigmoid_focal_loss_jit'): 'focal_loss',
@@ -97,7 +116,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, fullname, path=None, target=None):
         if fullname in FILES:
             return importlib.util.spec_from_file_location(
-                fullname, self.checkout / f'{fullname.replace(".", "/")}.py')
+                fullname, self.checkout / f'{fullname.replace(".", "/")}.py'
+            )
         if fullname.partition('.')[0] in TOPS:
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
@@ -112,4 +132,6 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install(checkout: Path) -> None:
     """From now on ``import cvpods...`` finds the files of a checkout."""
     sys.meta_path.insert(0, Finder(checkout))
-    importlib.import_module('cvpods.layers.deform_conv').modulated_deform_conv = modulated_deform_conv2d
+    importlib.import_module(
+        'cvpods.layers.deform_conv'
+    ).modulated_deform_conv = modulated_deform_conv2d

@@ -2,6 +2,7 @@
 
 Arguments: a launcher, a folder for the results, the configs to train, and last the one to test with its checkpoint.
 """
+
 import sys
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from helpers.tiny_detector import new_name, tool
 
 
 def weights_after_training(config: str, launcher: str, work_dir: Path) -> dict:
-    model = tool('train').main([
-        config,
-        '--launcher', launcher,
-        '--work-dir', str(work_dir),
-        '--cfg-options', f'experiment_name={new_name()}',
-    ])
+    model = tool('train').main(
+        [
+            config,
+            '--launcher',
+            launcher,
+            '--work-dir',
+            str(work_dir),
+            '--cfg-options',
+            f'experiment_name={new_name()}',
+        ]
+    )
     return getattr(model, 'module', model).state_dict()
 
 
@@ -27,12 +33,18 @@ def main(launcher: str, folder: str, *arguments: str) -> dict:
     for config in configs:
         work_dir = Path(folder) / Path(config).stem
         results[config] = weights_after_training(config, launcher, work_dir)
-    results['metrics'] = tool('test').main([
-        tested, checkpoint,
-        '--launcher', launcher,
-        '--work-dir', folder,
-        '--cfg-options', f'experiment_name={new_name()}',
-    ])
+    results['metrics'] = tool('test').main(
+        [
+            tested,
+            checkpoint,
+            '--launcher',
+            launcher,
+            '--work-dir',
+            folder,
+            '--cfg-options',
+            f'experiment_name={new_name()}',
+        ]
+    )
     results['threads'] = torch.get_num_threads()
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     torch.save(results, Path(folder) / f'{rank}.pt')

@@ -3,6 +3,7 @@
 ``pytest -p helpers.mmdet_types`` so runs mmdet's own tests on our classes, see ``tests/run_mmdet_tests.py``. Two-stage
 Deformable DETR, which ours does not have, stays mmdet's.
 """
+
 from pathlib import Path
 
 import mmdet.testing._utils as mmdet_testing
@@ -14,8 +15,15 @@ import mmdet_setdet  # noqa: F401
 from mmdet_setdet import registry
 
 MODEL_NAMES = (
-    'DETR', 'DETRHead', 'ConditionalDETR', 'ConditionalDETRHead', 'DABDETR', 'DABDETRHead', 'DeformableDETR',
-    'DeformableDETRHead')
+    'DETR',
+    'DETRHead',
+    'ConditionalDETR',
+    'ConditionalDETRHead',
+    'DABDETR',
+    'DABDETRHead',
+    'DeformableDETR',
+    'DeformableDETRHead',
+)
 
 
 def one_stage_is_ours(name: str):

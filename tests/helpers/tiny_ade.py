@@ -1,4 +1,5 @@
 """ADE20K in miniature: its folders, file names and labels, generated."""
+
 from pathlib import Path
 
 import cv2
@@ -45,7 +46,7 @@ def random_labels(size: tuple[int, int], random: np.random.Generator) -> np.ndar
     for label in (0, 2, 3):
         y = random.integers(0, height // 2)
         x = random.integers(0, width // 2)
-        labels[y:y + height // 3, x:x + width // 3] = label
+        labels[y : y + height // 3, x : x + width // 3] = label
     return labels
 
 

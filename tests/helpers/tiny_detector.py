@@ -1,4 +1,5 @@
 """A detector and a COCO-style data set small enough to train within a test."""
+
 import importlib.util
 import itertools
 import json
@@ -71,13 +72,16 @@ def coco_dict(num_images: int = 5, size: int = 64) -> dict:
         for _ in range(1 + image % 3):
             w, h = random.integers(16, 33, 2).tolist()
             x, y = random.integers(0, size - 33, 2).tolist()
-            annotations.append(dict(
-                id=len(annotations) + 1,
-                image_id=image + 1,
-                bbox=[x, y, w, h],
-                area=w * h,
-                iscrowd=0,
-                category_id=CATEGORY_IDS[len(annotations) % 3]))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image + 1,
+                    bbox=[x, y, w, h],
+                    area=w * h,
+                    iscrowd=0,
+                    category_id=CATEGORY_IDS[len(annotations) % 3],
+                )
+            )
     images = []
     for image in range(1, num_images + 1):
         images.append(dict(id=image, file_name=f'{image}.jpg', width=size, height=size))
@@ -96,7 +100,7 @@ def write_dataset(root: Path, num_images: int = 5) -> dict:
         for annotation in coco['annotations']:
             if annotation['image_id'] == image['id']:
                 x, y, w, h = annotation['bbox']
-                canvas[y:y + h, x:x + w] = 40 + 20 * annotation['category_id']
+                canvas[y : y + h, x : x + w] = 40 + 20 * annotation['category_id']
         cv2.imwrite(str(root / 'images' / image['file_name']), canvas)
     write_annotations(root, coco)
     return coco

@@ -1,4 +1,5 @@
 """GroundTruths: padding, the mask, and the two units of its boxes."""
+
 import pytest
 import torch
 from helpers.batches import random_samples
@@ -8,11 +9,9 @@ from mmengine.structures import InstanceData
 from mmdet_setdet.models.ground_truths import GroundTruths
 
 FIRST = InstanceData(
-    bboxes=torch.tensor([[10., 20, 30, 60], [0, 0, 100, 80]]),
-    labels=torch.tensor([7, 5]))
-SECOND = InstanceData(
-    bboxes=torch.tensor([[5., 5, 15, 25]]),
-    labels=torch.tensor([3]))
+    bboxes=torch.tensor([[10.0, 20, 30, 60], [0, 0, 100, 80]]), labels=torch.tensor([7, 5])
+)
+SECOND = InstanceData(bboxes=torch.tensor([[5.0, 5, 15, 25]]), labels=torch.tensor([3]))
 NONE = FIRST[:0]
 
 
@@ -44,8 +43,8 @@ def test_normalised_boxes_are_those_of_the_image_without_padding():
     samples[0].gt_instances = FIRST
     samples[1].gt_instances = SECOND
     gts = GroundTruths.from_samples(samples)
-    first = [[0.2, 0.5, 0.2, 0.5], [0.5, 0.5, 1., 1.]]
-    second = [[0.25, 0.3, 0.25, 0.4], [0., 0., 0., 0.]]
+    first = [[0.2, 0.5, 0.2, 0.5], [0.5, 0.5, 1.0, 1.0]]
+    second = [[0.25, 0.3, 0.25, 0.4], [0.0, 0.0, 0.0, 0.0]]
     torch.testing.assert_close(gts.boxes, torch.tensor([first, second]))
     assert gts.metas[1]['img_path'] == '1.jpg'
 

@@ -1,4 +1,5 @@
 """Our detectors against mmdet's: its state dicts load, and the numbers are the same."""
+
 import pytest
 import torch
 from benchmarks.models import perturb_weights
@@ -31,7 +32,7 @@ def pair(name, **changes):
     cfg.merge_from_dict({**SMALL, 'model.neck.in_channels': channels, **changes})
     theirs = MODELS.build(cfg.model)
     theirs.init_weights()
-    perturb_weights(theirs, box_gain=20.)
+    perturb_weights(theirs, box_gain=20.0)
     changes |= ARITHMETIC.get(name, {})
     our_changes = {key.removeprefix('model.'): value for key, value in changes.items()}
     ours = MODELS.build(small_model_cfg(name, **our_changes))
@@ -69,14 +70,16 @@ def test_losses_equal_mmdets(name):
         last = len(values) - 1
         for layer, value in enumerate(values):
             key = term if layer == last else f'd{layer}.{term}'
-            torch.testing.assert_close(value, expected[key].squeeze(), atol=1e-4, rtol=1e-4, msg=key)
+            torch.testing.assert_close(
+                value, expected[key].squeeze(), atol=1e-4, rtol=1e-4, msg=key
+            )
 
 
 @pytest.mark.parametrize('name', MMDET_CONFIG)
 def test_results_equal_mmdets(name):
     mmdet_model, model = pair(name, **{'model.test_cfg.max_per_img': 15})
     inputs, samples = ragged_batch()
-    for sample, scale in zip(samples, (2., 0.5, 1.)):
+    for sample, scale in zip(samples, (2.0, 0.5, 1.0)):
         sample.set_metainfo(dict(scale_factor=(scale, scale * 0.9)))
     with torch.no_grad():
         expected_samples = mmdet_model.predict(inputs, clones(samples))
@@ -101,10 +104,14 @@ def test_patterns_equal_mmdets():
 
 
 def test_refinement_equals_mmdets():
-    mmdet_model, model = pair('dn_plain_deformable_detr_r50_50e.py', **{'model.with_box_refine': True})
+    mmdet_model, model = pair(
+        'dn_plain_deformable_detr_r50_50e.py', **{'model.with_box_refine': True}
+    )
     inputs, samples = ragged_batch()
     with torch.no_grad():
         logits, boxes = model(inputs, samples, mode='tensor')
         expected = mmdet_model(inputs, samples, mode='tensor')
-    assert (boxes[0] - boxes[1]).abs().max() > 0.01, 'boxes that are not refined would prove nothing'
+    assert (boxes[0] - boxes[1]).abs().max() > 0.01, (
+        'boxes that are not refined would prove nothing'
+    )
     torch.testing.assert_close((logits, boxes), expected, atol=1e-5, rtol=1e-5)

@@ -1,4 +1,5 @@
 """OTA's detectors against their authors' code, with the same weights and images (make_golden_ota_head.py)."""
+
 import numpy as np
 import pytest
 from golden import ota_head_cases as cases

@@ -1,4 +1,5 @@
 """Ours against what the authors' DETR and DN-DETR compute with the same weights and images (make_golden.py)."""
+
 import numpy as np
 import pytest
 from golden import cases
@@ -9,7 +10,9 @@ def test_equals_the_authors(name):
     expected = cases.load(name)
     actual = cases.ours(name)
     assert actual.keys() == expected.keys()
-    assert expected['boxes'].std((0, 1, 2)).min() > 0.01, 'boxes that are all equal would prove nothing'
+    assert expected['boxes'].std((0, 1, 2)).min() > 0.01, (
+        'boxes that are all equal would prove nothing'
+    )
     assert expected['logits'].std() > 0.1, 'logits that are all equal would prove nothing'
     matches = set_of_pairs(expected.pop('matches'))
     assert len(matches) == 3 * 11, 'three layers, eleven ground truths'

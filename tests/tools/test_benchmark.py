@@ -1,10 +1,21 @@
 """Every row of the benchmark at a tiny size: what it compares is equal, what it writes has the promised form."""
+
 import json
 import os
 
 import pytest
 import torch
-from benchmarks import ROWS, Case, Contender, Measurement, Options, as_table, growth, measure, plot_growth
+from benchmarks import (
+    ROWS,
+    Case,
+    Contender,
+    Measurement,
+    Options,
+    as_table,
+    growth,
+    measure,
+    plot_growth,
+)
 from benchmarks.timing import max_abs_diff, peak_mib
 from helpers.tiny_detector import tool
 from matplotlib.image import imread
@@ -12,8 +23,12 @@ from matplotlib.image import imread
 from mmdet_setdet.errors import InputError
 
 TINY = {
-    'backbone.depth': 18, 'neck.in_channels': [512], 'num_queries': 20, 'test_cfg.max_per_img': 20,
-    'encoder.num_layers': 1, 'decoder.num_layers': 2
+    'backbone.depth': 18,
+    'neck.in_channels': [512],
+    'num_queries': 20,
+    'test_cfg.max_per_img': 20,
+    'encoder.num_layers': 1,
+    'decoder.num_layers': 2,
 }
 KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
 
@@ -21,7 +36,11 @@ KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
 def measured(row, **options):
     """All measurements of a row, by (case without its size, peer)."""
     options = Options(repeats=1, model=TINY, **options)
-    results = [m for case in ROWS[row](options) for m in measure(row, case, options.repeats, options.device, warmup=0)]
+    results = [
+        m
+        for case in ROWS[row](options)
+        for m in measure(row, case, options.repeats, options.device, warmup=0)
+    ]
     for m in results:
         if m.ours_ms is None:
             assert m.ratio == pytest.approx(m.peer_peak_mib / m.ours_peak_mib)
@@ -37,12 +56,14 @@ def measured(row, **options):
 def test_matching_finds_the_same_matches(batch_size):
     differences = measured('matching', batch_size=batch_size)
     assert ('6 layers', 'mmdet') in differences
-    assert set(differences.values()) == {0.}
+    assert set(differences.values()) == {0.0}
 
 
 def test_train_steps_have_the_same_loss():
     differences = measured('train-step', batch_size=1, size=(64, 96))
-    assert differences.pop(('DN-DETR R50', 'mmdet DAB-DETR')) is None, 'these two compute different things'
+    assert differences.pop(('DN-DETR R50', 'mmdet DAB-DETR')) is None, (
+        'these two compute different things'
+    )
     assert differences['DAB-DETR R50', 'mmdet'] < 1e-3
     assert max(differences.values()) < 1e-3
 
@@ -78,8 +99,20 @@ def test_growth_varies_one_quantity_at_a_time(monkeypatch):
 
 def test_growth_is_drawn(tmp_path):
     results = [
-        Measurement('growth', 'case', 100. * x, peer, 200. * x, 2., None, ours_peak_mib=10 * x, peer_peak_mib=20 * x,
-                    at=(quantity, x)) for quantity in ('area', 'queries', 'objects') for x in (2, 1)
+        Measurement(
+            'growth',
+            'case',
+            100.0 * x,
+            peer,
+            200.0 * x,
+            2.0,
+            None,
+            ours_peak_mib=10 * x,
+            peer_peak_mib=20 * x,
+            at=(quantity, x),
+        )
+        for quantity in ('area', 'queries', 'objects')
+        for x in (2, 1)
         for peer in ('mmdet', "authors'")
     ]
     plot_growth(results, tmp_path / 'new/growth.png')
@@ -108,10 +141,15 @@ def test_authors_code_is_a_peer_where_it_is():
 
 def test_contenders_take_turns_and_warm_up_is_not_timed():
     calls = []
-    sides = [Contender(name, lambda name=name: calls.append(name), lambda: [torch.zeros(1)]) for name in 'abc']
+    sides = [
+        Contender(name, lambda name=name: calls.append(name), lambda: [torch.zeros(1)])
+        for name in 'abc'
+    ]
     sides[1].outputs = lambda: [torch.tensor([0.25])]
     sides[2].outputs = None
-    results = measure('row', Case('case', sides[0], sides[1:], max_abs_diff), repeats=2, device='cpu', warmup=1)
+    results = measure(
+        'row', Case('case', sides[0], sides[1:], max_abs_diff), repeats=2, device='cpu', warmup=1
+    )
     assert ''.join(calls) == 'abc' * 3
     assert [m.max_abs_diff for m in results] == [0.25, None]
     lines = as_table(results).splitlines()
@@ -133,12 +171,15 @@ def test_tool_prints_a_table_and_writes_json(tmp_path, capsys):
     assert 'ratio' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('options', 'words'), [
-    (['--size', '480'], '480x640'),
-    (['--repeats', '0'], '--repeats'),
-    (['--device', 'cuda'], 'GPU'),
-    (['--plot', 'growth.png'], 'growth'),
-])
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--size', '480'], '480x640'),
+        (['--repeats', '0'], '--repeats'),
+        (['--device', 'cuda'], 'GPU'),
+        (['--plot', 'growth.png'], 'growth'),
+    ],
+)
 def test_wrong_options_are_named(options, words):
     if '--device' in options and torch.cuda.is_available():
         pytest.skip('there is a GPU')

@@ -1,4 +1,5 @@
 """Pictures of predictions and of curves: written, of the right size, with the right things in the right places."""
+
 import json
 
 import cv2
@@ -16,17 +17,26 @@ META = dict(classes=('a', 'b'), palette=[(255, 0, 0), (0, 0, 255)])
 
 def sample(box, score):
     result = DetDataSample()
-    result.gt_instances = InstanceData(bboxes=torch.tensor([[10., 10., 30., 30.]]), labels=torch.tensor([0]))
+    result.gt_instances = InstanceData(
+        bboxes=torch.tensor([[10.0, 10.0, 30.0, 30.0]]), labels=torch.tensor([0])
+    )
     result.pred_instances = InstanceData(
-        bboxes=torch.tensor([box]), labels=torch.tensor([1]), scores=torch.tensor([score]))
+        bboxes=torch.tensor([box]), labels=torch.tensor([1]), scores=torch.tensor([score])
+    )
     return result
 
 
 def test_sheet_shows_truth_left_and_confident_predictions_right(tmp_path):
     grey = np.full((64, 64, 3), 128, np.uint8)
-    box = [20., 30., 50., 60.]
-    sheet = draw_predictions([grey, grey], [sample(box, 0.9), sample(box, 0.1)], META, tmp_path / 'new' / 'sheet.png',
-                             columns=1, side=256)
+    box = [20.0, 30.0, 50.0, 60.0]
+    sheet = draw_predictions(
+        [grey, grey],
+        [sample(box, 0.9), sample(box, 0.1)],
+        META,
+        tmp_path / 'new' / 'sheet.png',
+        columns=1,
+        side=256,
+    )
     written = cv2.imread(str(tmp_path / 'new' / 'sheet.png'))[..., ::-1]
     np.testing.assert_array_equal(written, sheet)
     assert sheet.shape[0] > 2 * 256
@@ -37,15 +47,24 @@ def test_sheet_shows_truth_left_and_confident_predictions_right(tmp_path):
     assert truth[80, 120, 0] > truth[80, 120, 2] + 60, 'ground truth is red'
     assert prediction[180, 200, 2] > prediction[180, 200, 0] + 60, 'the prediction is blue'
     assert np.abs(prediction[80, 120] - 128).max() < 10, 'no ground truth on the right'
-    assert np.abs(bottom[:, 258:514].astype(int) - 128).max() < 10, 'predictions below the threshold are left out'
+    assert np.abs(bottom[:, 258:514].astype(int) - 128).max() < 10, (
+        'predictions below the threshold are left out'
+    )
 
 
 def test_sheet_takes_images_of_any_shape_and_without_objects(tmp_path):
     empty = DetDataSample()
-    empty.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    empty.gt_instances = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+    )
     empty.pred_instances = InstanceData(
-        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), scores=torch.zeros(0))
-    images = [np.zeros((40, 80, 3), np.uint8), np.zeros((900, 300, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)]
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), scores=torch.zeros(0)
+    )
+    images = [
+        np.zeros((40, 80, 3), np.uint8),
+        np.zeros((900, 300, 3), np.uint8),
+        np.zeros((64, 64, 3), np.uint8),
+    ]
     sheet = draw_predictions(images, [empty] * 3, META, tmp_path / 'sheet.png', columns=2, side=100)
     assert (sheet[28:78, :100] == 0).all()
     assert (sheet[79:128, :100] == 255).all()
@@ -64,7 +83,9 @@ def test_newest_run_counts_and_epochs_become_iterations(tmp_path):
     write_run(tmp_path, '20260101_000000', [dict(loss=9.0, iter=1, step=1)])
     records = []
     for epoch in (1, 2):
-        records += [dict(loss=1.0 / i, iter=i, epoch=epoch, step=i) for i in (epoch * 10 - 5, epoch * 10)]
+        records += [
+            dict(loss=1.0 / i, iter=i, epoch=epoch, step=i) for i in (epoch * 10 - 5, epoch * 10)
+        ]
         records.append({'coco/bbox_mAP': epoch / 10, 'step': epoch})
     newest = write_run(tmp_path, '20260102_000000', records)
     for path in (tmp_path, newest):
@@ -76,17 +97,28 @@ def test_newest_run_counts_and_epochs_become_iterations(tmp_path):
 
 
 def test_iteration_based_validation_keeps_its_step(tmp_path):
-    file = write_run(tmp_path, 'a', [dict(loss=1.0, iter=30, step=30), {'coco/bbox_mAP': 0.5, 'step': 40}])
+    file = write_run(
+        tmp_path, 'a', [dict(loss=1.0, iter=30, step=30), {'coco/bbox_mAP': 0.5, 'step': 40}]
+    )
     assert read_scalars(file)[1][0].tolist() == [40]
 
 
 def test_curves_of_several_seeds_are_drawn(tmp_path):
     val = [{'coco/bbox_mAP': 0.1 * k, 'step': 5 * k} for k in range(1, 4)]
-    files = [write_run(tmp_path / str(seed), 'run', [
-        dict(loss=5.0 / i + seed, iter=i, step=i) for i in range(1, 20)] + val) for seed in range(3)]
+    files = [
+        write_run(
+            tmp_path / str(seed),
+            'run',
+            [dict(loss=5.0 / i + seed, iter=i, step=i) for i in range(1, 20)] + val,
+        )
+        for seed in range(3)
+    ]
     plot_curves({'one': files[0]}, tmp_path / 'one.png')
     plot_curves({'three': files, 'one': files[0].parent.parent}, tmp_path / 'pictures' / 'all.png')
-    one, many = cv2.imread(str(tmp_path / 'one.png')), cv2.imread(str(tmp_path / 'pictures' / 'all.png'))
+    one, many = (
+        cv2.imread(str(tmp_path / 'one.png')),
+        cv2.imread(str(tmp_path / 'pictures' / 'all.png')),
+    )
     assert one.shape == many.shape
     assert min(one.shape[:2]) > 400
     assert np.any(one != many)

@@ -1,4 +1,5 @@
 """Who gets what: the picture shows what training assigns, says it in numbers, and refuses what it cannot show."""
+
 import cv2
 import numpy as np
 import pytest
@@ -26,26 +27,56 @@ from mmdet_setdet.visualization.assignments import (
 )
 from mmdet_setdet.visualization.assignments.drawing import colour_of
 
-GIOU = dict(type='GIoULoss', loss_weight=2.)
+GIOU = dict(type='GIoULoss', loss_weight=2.0)
 GN = dict(type='GN', num_groups=4)
 TOWERS = dict(num_classes=3, in_channels=16, feat_channels=16, stacked_convs=1)
 POINTS = dict(type='MlvlPointGenerator', offset=0, strides=[8, 16])
 QUALITY = dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)
 DELTAS = dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2])
-SQUARES = dict(type='AnchorGenerator', ratios=[1.], octave_base_scale=3, scales_per_octave=1, strides=[8, 16])
+SQUARES = dict(
+    type='AnchorGenerator', ratios=[1.0], octave_base_scale=3, scales_per_octave=1, strides=[8, 16]
+)
 HEADS = {
     'OTAHead': ('ota', dict(TOWERS, strides=[8, 16], norm_cfg=GN)),
-    'YOLOXHead': ('simota', dict(TOWERS, strides=[8, 16], train_cfg=dict(assigner=dict(type='SimOTAAssigner')))),
-    'ATSSHead': ('atss', dict(
-        TOWERS, norm_cfg=GN, anchor_generator=SQUARES, bbox_coder=DELTAS, loss_bbox=GIOU,
-        train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=4), allowed_border=-1, pos_weight=-1))),
-    'RTMDetHead': ('ota', dict(
-        TOWERS, norm_cfg=GN, with_objectness=False, anchor_generator=POINTS, loss_cls=QUALITY,
-        bbox_coder=dict(type='DistancePointBBoxCoder'), loss_bbox=GIOU,
-        train_cfg=dict(assigner=dict(type='OTAAssigner'), allowed_border=-1, pos_weight=-1, debug=False))),
+    'YOLOXHead': (
+        'simota',
+        dict(TOWERS, strides=[8, 16], train_cfg=dict(assigner=dict(type='SimOTAAssigner'))),
+    ),
+    'ATSSHead': (
+        'atss',
+        dict(
+            TOWERS,
+            norm_cfg=GN,
+            anchor_generator=SQUARES,
+            bbox_coder=DELTAS,
+            loss_bbox=GIOU,
+            train_cfg=dict(
+                assigner=dict(type='ATSSAssigner', topk=4), allowed_border=-1, pos_weight=-1
+            ),
+        ),
+    ),
+    'RTMDetHead': (
+        'ota',
+        dict(
+            TOWERS,
+            norm_cfg=GN,
+            with_objectness=False,
+            anchor_generator=POINTS,
+            loss_cls=QUALITY,
+            bbox_coder=dict(type='DistancePointBBoxCoder'),
+            loss_bbox=GIOU,
+            train_cfg=dict(
+                assigner=dict(type='OTAAssigner'), allowed_border=-1, pos_weight=-1, debug=False
+            ),
+        ),
+    ),
 }
-OBJECTS = InstanceData(bboxes=torch.tensor([[4., 6., 40., 44.], [20., 10., 62., 40.], [30., 34., 60., 62.]]),
-                       labels=torch.tensor([0, 2, 1]))
+OBJECTS = InstanceData(
+    bboxes=torch.tensor(
+        [[4.0, 6.0, 40.0, 44.0], [20.0, 10.0, 62.0, 40.0], [30.0, 34.0, 60.0, 62.0]]
+    ),
+    labels=torch.tensor([0, 2, 1]),
+)
 
 
 def head_and_feats(kind):
@@ -68,7 +99,9 @@ def test_what_is_shown_is_what_training_assigns(kind, monkeypatch):
         return assign(*args, **kwargs)
 
     monkeypatch.setattr(head.assigner, name, listen)
-    meta = dict(img_shape=(64, 64), pad_shape=(64, 64), batch_input_shape=(64, 64), scale_factor=(1., 1.))
+    meta = dict(
+        img_shape=(64, 64), pad_shape=(64, 64), batch_input_shape=(64, 64), scale_factor=(1.0, 1.0)
+    )
     head.train(kind == 'OTAHead')  # the others' batch norm would see another batch
     with torch.no_grad():
         head.loss(feats, [DetDataSample(metainfo=meta, gt_instances=OBJECTS)])
@@ -88,14 +121,16 @@ def test_all_assigners_on_one_scale_of_costs():
     assert [each.name for each in found] == ['OTA', 'SimOTA', 'ATSS', 'Hungarian']
     for each in found:
         own = each.gt_index >= 0
-        np.testing.assert_array_equal(each.costs[own], pairs.numpy()[each.gt_index[own], own.nonzero()[0]])
+        np.testing.assert_array_equal(
+            each.costs[own], pairs.numpy()[each.gt_index[own], own.nonzero()[0]]
+        )
         assert not each.costs[~own].any()
     hungarian = found[-1].gt_index
     assert np.bincount(hungarian[hungarian >= 0]).tolist() == [1, 1, 1]
     # Matching is the transport problem with one unit for each object.
     inside = head.assigner.center_prior(predictions.priors, OBJECTS.bboxes[None])[0]
     costs = torch.cat([pairs + 1e6 * ~inside, background[None]])
-    supply = torch.tensor([1., 1., 1., len(background) - 3])
+    supply = torch.tensor([1.0, 1.0, 1.0, len(background) - 3])
     plan = exact_transport(costs, supply, torch.ones(len(background)))
     np.testing.assert_array_equal(np.where(hungarian < 0, 3, hungarian), plan.argmax(0).numpy())
 
@@ -108,13 +143,25 @@ def panel_colours(picture, panels, index):
 
 def test_each_panel_shows_its_own_dots(tmp_path):
     image = np.full((64, 64, 3), 128, np.uint8)
-    points = np.stack(np.meshgrid(np.arange(4, 64, 8), np.arange(4, 64, 8)), -1).reshape(-1, 2).astype(float)
-    boxes = np.array([[2., 2., 30., 30.], [30., 30., 62., 62.]])
+    points = (
+        np.stack(np.meshgrid(np.arange(4, 64, 8), np.arange(4, 64, 8)), -1)
+        .reshape(-1, 2)
+        .astype(float)
+    )
+    boxes = np.array([[2.0, 2.0, 30.0, 30.0], [30.0, 30.0, 62.0, 62.0]])
     few, many = np.full(64, -1), np.full(64, -1)
     few[[0, 63]] = 0, 1
     many[:20], many[63] = 0, 1
     assigned = [AssignerResult('few', few, np.ones(64)), AssignerResult('many', many, np.ones(64))]
-    draw_assignments(image, boxes, points, assigned, tmp_path / 'new' / 'a.png', strides=np.full(64, 8.), title='t')
+    draw_assignments(
+        image,
+        boxes,
+        points,
+        assigned,
+        tmp_path / 'new' / 'a.png',
+        strides=np.full(64, 8.0),
+        title='t',
+    )
     picture = cv2.imread(str(tmp_path / 'new' / 'a.png'))
     first, second = panel_colours(picture, 2, 0), panel_colours(picture, 2, 1)
     assert first[1] > 1.3 * first[0] > 0, 'more dots for the first object on the right'
@@ -138,7 +185,8 @@ def config(tmp_path_factory):
         "_base_ = 'tiny.py'\n"
         "model = dict(type='FCOS', train_cfg=None, bbox_head=dict(_delete_=True, type='OTAHead', num_classes=3,\n"
         '    in_channels=16, feat_channels=16, stacked_convs=1, strides=[16, 32],\n'
-        "    norm_cfg=dict(type='GN', num_groups=4)))\n")
+        "    norm_cfg=dict(type='GN', num_groups=4)))\n"
+    )
     return str(path)
 
 
@@ -146,7 +194,8 @@ def test_the_tool_draws_and_tells(config, tmp_path, capsys):
     checkpoint = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=build_model(Config.fromfile(config).model).state_dict()), checkpoint)
     pictures = tool('analysis_tools/visualize_assignment').main(
-        [config, str(checkpoint), '--image', '3.jpg', '0', '--out-dir', str(tmp_path)])
+        [config, str(checkpoint), '--image', '3.jpg', '0', '--out-dir', str(tmp_path)]
+    )
     assert [picture.name for picture in pictures] == ['3_assignment.png', '1_assignment.png']
     three, one = (cv2.imread(str(picture)) for picture in pictures)
     assert three.shape[1] > 4 * 450, 'four panels'
@@ -167,22 +216,39 @@ def test_the_first_images_with_objects_and_chosen_assigners(config, tmp_path):
     assert cv2.imread(str(pictures[0])).shape[1] < 2 * 450
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--image', 'no.jpg'], '--image no.jpg: not in the data set of 5 images; .* such as 1.jpg, or .* from 0 to 4'),
-    (['--image', '5'], '--image 5: not in the data set'),
-    (['--image', '5.jpg'], '--image 5.jpg: .*images/5.jpg has no object'),
-    (['--assigner', 'auction'], '--assigner auction: OTAHead predicts from points, .*: ota, simota, atss, hungarian'),
-    (['--split', 'val'], 'tiny_ota.py: has no val_dataloader; choose another --split'),
-    (['--cfg-options', 'train_dataloader.dataset.metainfo.classes=["circle"]'], 'model.bbox_head.num_classes is 3'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--image', 'no.jpg'],
+            '--image no.jpg: not in the data set of 5 images; .* such as 1.jpg, or .* from 0 to 4',
+        ),
+        (['--image', '5'], '--image 5: not in the data set'),
+        (['--image', '5.jpg'], '--image 5.jpg: .*images/5.jpg has no object'),
+        (
+            ['--assigner', 'auction'],
+            '--assigner auction: OTAHead predicts from points, .*: ota, simota, atss, hungarian',
+        ),
+        (['--split', 'val'], 'tiny_ota.py: has no val_dataloader; choose another --split'),
+        (
+            ['--cfg-options', 'train_dataloader.dataset.metainfo.classes=["circle"]'],
+            'model.bbox_head.num_classes is 3',
+        ),
+    ],
+)
 def test_what_cannot_be_drawn_is_one_sentence(config, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
-        tool('analysis_tools/visualize_assignment').main([config, '--out-dir', str(tmp_path), *arguments])
+        tool('analysis_tools/visualize_assignment').main(
+            [config, '--out-dir', str(tmp_path), *arguments]
+        )
 
 
 def test_heads_that_are_not_known(config):
     retina = Config.fromfile(config.replace('tiny_ota', 'tiny')).model
-    with pytest.raises(InputError, match='RetinaNet with RetinaHead: assignments can be drawn .*DETR family.*OTAHead'):
+    with pytest.raises(
+        InputError,
+        match='RetinaNet with RetinaHead: assignments can be drawn .*DETR family.*OTAHead',
+    ):
         allowed_assigners(MODELS.build(retina))
     with pytest.raises(InputError, match='Sequential with no bbox_head'):
         allowed_assigners(torch.nn.Sequential())
@@ -194,7 +260,7 @@ def test_boxes_follow_the_image_and_crowds_are_left_out(config):
     load, annotations, resize, pack = cfg.test_dataloader.dataset.pipeline
     # As in mmdet's configs of tests, whose boxes stay in the units of the file.
     pipeline = [load, dict(resize, scale=(128, 128)), annotations, pack]
-    image, = labelled_images(dataset, pipeline, ['4.jpg'])
+    (image,) = labelled_images(dataset, pipeline, ['4.jpg'])
     raw = dataset.get_data_info(3)['instances']
     assert len(raw) == 2
     assert len(image.gts) == 1

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Plot loss and mAP of one or more runs into one PNG."""
+
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,11 +13,23 @@ from mmdet_setdet.visualization import plot_curves
 def main(argv: Sequence[str] | None = None) -> None:
     """Plot the runs that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR',
-                        help='a label and a work_dir or scalars.json; runs of one label (seeds) are averaged')
-    parser.add_argument('--out', default='curves.png', help='picture to write (default: %(default)s)')
-    parser.add_argument('--train-key', default='loss', help='scalar of the left panel (default: %(default)s)')
-    parser.add_argument('--val-key', default='coco/bbox_mAP', help='scalar of the right panel (default: %(default)s)')
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        metavar='NAME=WORK_DIR',
+        help='a label and a work_dir or scalars.json; runs of one label (seeds) are averaged',
+    )
+    parser.add_argument(
+        '--out', default='curves.png', help='picture to write (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--train-key', default='loss', help='scalar of the left panel (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--val-key',
+        default='coco/bbox_mAP',
+        help='scalar of the right panel (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     runs = defaultdict(list)
     for text in args.runs:

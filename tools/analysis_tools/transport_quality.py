@@ -6,6 +6,7 @@ has means over all images: the plan's cost above the optimum (`gap`), the larges
 prediction receives (`error`), predictions whose object differs from the exact plan's (`labels`), by how many
 predictions an object misses its k (`stray`), and the time of the solver (`ms`, CPU time).
 """
+
 import argparse
 import sys
 import time
@@ -21,8 +22,10 @@ from mmdet_setdet.models.ground_truths import GroundTruths
 
 TOOLS = Path(__file__).resolve().parents[1]
 if not (TOOLS / 'benchmarks').is_dir():
-    raise SystemExit('error: the generated problems are not part of an installed mmdet_setdet: clone the repository, '
-                     'in which tools/benchmarks lies, and run its tools/analysis_tools/transport_quality.py')
+    raise SystemExit(
+        'error: the generated problems are not part of an installed mmdet_setdet: clone the repository, '
+        'in which tools/benchmarks lies, and run its tools/analysis_tools/transport_quality.py'
+    )
 sys.path.insert(0, str(TOOLS))
 
 from benchmarks.ota_scenes import scene  # noqa: E402
@@ -30,6 +33,7 @@ from benchmarks.ota_scenes import scene  # noqa: E402
 
 class Quality(NamedTuple):
     """One line of the table: percent, share, predictions, predictions, milliseconds."""
+
     gap: float
     error: float
     labels: float
@@ -64,17 +68,35 @@ def measure(problem: TransportProblem, exact: Tensor, eps: float, iterations: in
         error=transport.error.item(),
         labels=(labels != exact_labels).sum().item(),
         stray=(k - problem.supply[0, :-1]).abs().mean().item(),
-        ms=seconds * 1e3)
+        ms=seconds * 1e3,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> list[list[float]]:
     """Print the table and return its rows: eps, iterations and the five means."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, default=8, help='number of images (default: %(default)s)')
-    parser.add_argument('--objects', type=int, default=7, help='objects per image (default: %(default)s)')
-    parser.add_argument('--size', type=int, nargs=2, default=(400, 608), metavar=('H', 'W'), help='size of the images')
-    parser.add_argument('--eps', type=float, nargs='+', default=[1., 0.1, 0.01], help='weights of the entropy')
-    parser.add_argument('--iterations', type=int, nargs='+', default=[10, 50, 500, 20000], help='maximum numbers')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--images', type=int, default=8, help='number of images (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--objects', type=int, default=7, help='objects per image (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(400, 608),
+        metavar=('H', 'W'),
+        help='size of the images',
+    )
+    parser.add_argument(
+        '--eps', type=float, nargs='+', default=[1.0, 0.1, 0.01], help='weights of the entropy'
+    )
+    parser.add_argument(
+        '--iterations', type=int, nargs='+', default=[10, 50, 500, 20000], help='maximum numbers'
+    )
     args = parser.parse_args(argv)
     solved = []
     for problem in build_problems(args.images, args.objects, args.size):
@@ -82,13 +104,19 @@ def main(argv: Sequence[str] | None = None) -> list[list[float]]:
         solved.append((problem, exact))
     columns = sum(exact.shape[1] for _, exact in solved) / len(solved)
     print(f'{args.images} images, {args.objects} objects, {columns:.0f} columns on average')
-    print(f'{"eps":>6} {"iterations":>10} {"gap %":>8} {"error":>8} {"labels":>7} {"stray":>6} {"ms":>8}')
+    print(
+        f'{"eps":>6} {"iterations":>10} {"gap %":>8} {"error":>8} {"labels":>7} {"stray":>6} {"ms":>8}'
+    )
     rows = []
     for eps in args.eps:
         for iterations in args.iterations:
             results = [measure(problem, exact, eps, iterations) for problem, exact in solved]
             means = [sum(values) / len(values) for values in zip(*results)]
-            print('{:6g} {:10d} {:8.2f} {:8.1e} {:7.1f} {:6.2f} {:8.1f}'.format(eps, iterations, *means))
+            print(
+                '{:6g} {:10d} {:8.2f} {:8.1e} {:7.1f} {:6.2f} {:8.1f}'.format(
+                    eps, iterations, *means
+                )
+            )
             rows.append([eps, iterations, *means])
     return rows
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Draw which predictions each object of an image gets from OTA, SimOTA, ATSS and Hungarian matching, side by side."""
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,19 +31,39 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file or URL (default: random weights)')
-    parser.add_argument('--image', nargs='+', default=[], metavar='NAME',
-                        help='file names of the data set, or indices from 0 on (default: its first four images with '
-                             'objects)')
-    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train',
-                        help='data set of the config to choose from (default: %(default)s); the images go through the '
-                             'pipeline of the tests, without random augmentation')
-    parser.add_argument('--assigner', nargs='+', default=[], metavar='NAME',
-                        help=f'of {", ".join(TITLES)} (default: all that the model allows)')
-    parser.add_argument('--anchor-scale', type=float, default=8,
-                        help='side of the square anchors for ATSS in strides, if the head has none (default: '
-                             '%(default)s, as on COCO)')
-    parser.add_argument('--out-dir', help='where IMAGE_assignment.png goes (default: work_dirs/NAME_OF_CONFIG)')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint file or URL (default: random weights)'
+    )
+    parser.add_argument(
+        '--image',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='file names of the data set, or indices from 0 on (default: its first four images with objects)',
+    )
+    parser.add_argument(
+        '--split',
+        choices=['train', 'val', 'test'],
+        default='train',
+        help='data set of the config to choose from (default: %(default)s); the images go through the '
+        'pipeline of the tests, without random augmentation',
+    )
+    parser.add_argument(
+        '--assigner',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help=f'of {", ".join(TITLES)} (default: all that the model allows)',
+    )
+    parser.add_argument(
+        '--anchor-scale',
+        type=float,
+        default=8,
+        help='side of the square anchors for ATSS in strides, if the head has none (default: %(default)s, as on COCO)',
+    )
+    parser.add_argument(
+        '--out-dir', help='where IMAGE_assignment.png goes (default: work_dirs/NAME_OF_CONFIG)'
+    )
     add_config_options(parser, 'settings of the config to replace')
     return parser.parse_args(argv)
 
@@ -77,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
             strides=strides,
             pred_bboxes=None if has_strides else predictions.bboxes.numpy(),
             title=f'{path.name}: {Path(args.config).stem}, {weights}',
-            note=f'k: number assigned; cost: {predictions.cost_name}')
+            note=f'k: number assigned; cost: {predictions.cost_name}',
+        )
         print(f'picture={picture}\n')
         pictures.append(picture)
     return pictures
@@ -91,12 +113,19 @@ def check_loaders(cfg: Config, split: str, config: str) -> None:
         raise InputError(f'{config}: has no test_dataloader')
 
 
-def print_table(image: LabelledImage, results: Sequence[AssignerResult], strides: np.ndarray | None,
-                classes: Sequence[str]) -> None:
+def print_table(
+    image: LabelledImage,
+    results: Sequence[AssignerResult],
+    strides: np.ndarray | None,
+    classes: Sequence[str],
+) -> None:
     """Print the predictions and the mean cost of each object by each assigner."""
     number = len(image.gts)
     print(f'{image.path}: {number} object{"s" if number > 1 else ""}')
-    print('   object         size     assigner     k    cost' + ('' if strides is None else '  stride:k'))
+    print(
+        '   object         size     assigner     k    cost'
+        + ('' if strides is None else '  stride:k')
+    )
     for index, (bbox, label) in enumerate(zip(image.gts.bboxes, image.gts.labels)):
         width, height = (bbox[2:] - bbox[:2]).round().int().tolist()
         size = f'{width}x{height}'

@@ -2,7 +2,17 @@
 
 A row maps options to cases. To add one, write a module with a function ``cases`` and add it to ``ROWS``.
 """
-from . import backbone, deformable_attention, growth, inference, matching, memory, train_step, transport
+
+from . import (
+    backbone,
+    deformable_attention,
+    growth,
+    inference,
+    matching,
+    memory,
+    train_step,
+    transport,
+)
 from .growth import plot_growth
 from .options import Options
 from .timing import Case, Contender, Measurement, as_table, measure
@@ -20,4 +30,13 @@ ROWS = {
     'transport-growth': transport.growth_cases,
 }
 
-__all__ = ['ROWS', 'Case', 'Contender', 'Measurement', 'Options', 'as_table', 'measure', 'plot_growth']
+__all__ = [
+    'ROWS',
+    'Case',
+    'Contender',
+    'Measurement',
+    'Options',
+    'as_table',
+    'measure',
+    'plot_growth',
+]

@@ -1,4 +1,5 @@
 """Rows "backbone" and "backbone-growth": CrossFormer-S, forward and training, against the code of its authors."""
+
 from collections.abc import Iterator
 
 import torch
@@ -37,7 +38,12 @@ def growth_cases(options: Options) -> Iterator[Case]:
             yield _case(options, size, training, at=('area', side**2 / 1e6))
 
 
-def _case(options: Options, size: tuple[int, int, int], training: bool, at: tuple[str, float] | None = None) -> Case:
+def _case(
+    options: Options,
+    size: tuple[int, int, int],
+    training: bool,
+    at: tuple[str, float] | None = None,
+) -> Case:
     """Return ours against the authors' code and against matrix products of as many operations.
 
     The ratio to the latter is the share of the machine's matrix rate that ours reaches.
@@ -56,7 +62,9 @@ def _case(options: Options, size: tuple[int, int, int], training: bool, at: tupl
         authors = build_crossformer(arch, form)
         authors.load_state_dict(ours.state_dict(), strict=False)
         peers.append(_contender("authors'", authors, x, training, options))
-    with FlopCounterMode(display=False) as counter:  # with a graph: it does not see a CPU's fused attention
+    with FlopCounterMode(
+        display=False
+    ) as counter:  # with a graph: it does not see a CPU's fused attention
         ours.to(options.device)(x)
     operations = counter.get_total_flops() * (3 if training else 1)
     peers.append(_matrix_products(operations, options))
@@ -67,10 +75,13 @@ def _case(options: Options, size: tuple[int, int, int], training: bool, at: tupl
         peers=peers,
         compare=max_abs_diff,
         memory=True,
-        at=at)
+        at=at,
+    )
 
 
-def _contender(name: str, model: nn.Module, x: Tensor, training: bool, options: Options) -> Contender:
+def _contender(
+    name: str, model: nn.Module, x: Tensor, training: bool, options: Options
+) -> Contender:
     """Compute the maps of all stages; in training the gradients of all parameters but those of a classifier."""
     model.to(options.device)
     parameters = dict(sorted(model.named_parameters()))
@@ -94,7 +105,11 @@ def _contender(name: str, model: nn.Module, x: Tensor, training: bool, options: 
         model.eval()
         return gradients()
 
-    return Contender(name, train, gradients_without_dropout) if training else Contender(name, infer, infer)
+    return (
+        Contender(name, train, gradients_without_dropout)
+        if training
+        else Contender(name, infer, infer)
+    )
 
 
 def _matrix_products(operations: int, options: Options) -> Contender:

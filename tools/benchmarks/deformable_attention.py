@@ -2,6 +2,7 @@
 
 The rest of the module, four linear layers and a softmax, is the same on both sides.
 """
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ def cases(options: Options) -> Iterator[Case]:
                     ours=inputs.ours(backward),
                     peers=[inputs.mmcvs(backward)],
                     compare=max_abs_diff,
-                    memory=True)
+                    memory=True,
+                )
 
 
 @dataclass
@@ -50,6 +52,7 @@ class SamplingInputs:
         points (Tensor): (x, y) in [0, 1] of each level's map, (B, Q, heads, L, points, 2).
         weights (Tensor): (B, Q, heads, L, points).
     """
+
     shapes: Shapes
     value: Tensor
     points: Tensor
@@ -82,7 +85,9 @@ def random_inputs(part: str, batch_size: int, shapes: Shapes, options: Options) 
     centres = torch.rand(batch_size, queries, 1, 1, 1, 2, generator=generator)
     if part == 'encoder':
         centres = pixel_centres(shapes)[:, None, None, None]
-    offsets = torch.randn(batch_size, queries, HEADS, len(shapes), POINTS, 2, generator=generator) * 3
+    offsets = (
+        torch.randn(batch_size, queries, HEADS, len(shapes), POINTS, 2, generator=generator) * 3
+    )
     points = centres + offsets / level_sizes(shapes)
     weights = torch.rand(points.shape[:-1], generator=generator) / (len(shapes) * POINTS)
     value = torch.randn(batch_size, tokens, HEADS, WIDTH, generator=generator)
@@ -105,7 +110,9 @@ def pixel_centres(shapes: Shapes) -> Tensor:
     return torch.cat(centres)
 
 
-def contender(name: str, sample: Callable[..., Tensor], inputs: tuple[Tensor, ...], backward: bool) -> Contender:
+def contender(
+    name: str, sample: Callable[..., Tensor], inputs: tuple[Tensor, ...], backward: bool
+) -> Contender:
     """Return a contender that calls ``sample`` and, with ``backward``, computes the gradients of all inputs."""
     inputs = [tensor.detach().requires_grad_(backward) for tensor in inputs]
 

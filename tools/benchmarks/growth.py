@@ -1,4 +1,5 @@
 """Row "growth": time and memory of a training step against image area, queries and ground truths, and their plot."""
+
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,9 @@ def cases(options: Options) -> Iterator[Case]:
         yield _case(options, 'objects', count, base_size, num_gts=count)
 
 
-def _case(options: Options, quantity: str, value: float, size: tuple[int, int], num_gts: int = NUM_GTS) -> Case:
+def _case(
+    options: Options, quantity: str, value: float, size: tuple[int, int], num_gts: int = NUM_GTS
+) -> Case:
     """Return one training step, in which ``quantity`` has a ``value``."""
     batch_size = options.batch_size or 2
     sides = DNDETRSides(options)  # new weights: a step changes them
@@ -42,7 +45,8 @@ def _case(options: Options, quantity: str, value: float, size: tuple[int, int], 
         peers=sides.authors(batch) or [sides.mmdets(batch)],
         compare=max_abs_diff,
         memory=True,
-        at=(quantity, value))
+        at=(quantity, value),
+    )
 
 
 def plot_growth(measurements: Sequence[Measurement], file: Path) -> None:
@@ -68,14 +72,18 @@ def plot_growth(measurements: Sequence[Measurement], file: Path) -> None:
         figure.savefig(file, dpi=90)
 
 
-def _plot_quantity(time_panel: Axes, memory_panel: Axes, measurements: Sequence[Measurement]) -> None:
+def _plot_quantity(
+    time_panel: Axes, memory_panel: Axes, measurements: Sequence[Measurement]
+) -> None:
     """Plot ours, then each peer, over the values of one quantity."""
     peers = list(dict.fromkeys(measurement.peer for measurement in measurements))
     # Each measurement repeats our numbers, so those beside the first peer are sufficient.
     first = [measurement for measurement in measurements if measurement.peer == peers[0]]
     values = [measurement.at[1] for measurement in first]
     time_panel.plot(values, [m.ours_ms / 1e3 for m in first], marker='o', color='C0', label='ours')
-    memory_panel.plot(values, [m.ours_peak_mib / 1024 for m in first], marker='o', color='C0', label='ours')
+    memory_panel.plot(
+        values, [m.ours_peak_mib / 1024 for m in first], marker='o', color='C0', label='ours'
+    )
     for number, peer in enumerate(peers, 1):
         side = [measurement for measurement in measurements if measurement.peer == peer]
         values = [measurement.at[1] for measurement in side]

@@ -1,4 +1,5 @@
 """Row "inference": from normalised images to boxes in pixels; compared are logits and normalised boxes."""
+
 from collections.abc import Callable, Iterator
 
 import torch
@@ -25,17 +26,25 @@ def cases(options: Options) -> Iterator[Case]:
     peers = [mmdet_contender('mmdet', mmdets, batch, options)]
     peers += authors_contenders(load_detr(options, ours.state_dict()), batch, options)
     peers += transformers_contenders(build_detr(options, ours.state_dict()), batch, options)
-    yield Case(f'DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff)
+    yield Case(
+        f'DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff
+    )
 
     mmdets = mmdet_model('dab_detr_r50_50e', options)
-    ours = our_model('dab_detr_r50_50e', options, mmdets.state_dict(), decoder__eps=1e-5)  # as in mmdet's decoder
+    ours = our_model(
+        'dab_detr_r50_50e', options, mmdets.state_dict(), decoder__eps=1e-5
+    )  # as in mmdet's decoder
     peers = [mmdet_contender('mmdet', mmdets, batch, options)]
-    yield Case(f'DAB-DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff)
+    yield Case(
+        f'DAB-DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff
+    )
 
     ours = our_model('dn_detr_r50_50e', options, mmdets.state_dict())
     peers = [mmdet_contender('mmdet DAB-DETR', mmdets, batch, options, comparable=False)]
     peers += authors_contenders(load_dn_detr(options, ours.state_dict()), batch, options)
-    yield Case(f'DN-DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff)
+    yield Case(
+        f'DN-DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff
+    )
 
 
 def in_evaluation(model: nn.Module, run: Callable, options: Options) -> Callable:
@@ -49,7 +58,9 @@ def in_evaluation(model: nn.Module, run: Callable, options: Options) -> Callable
     return infer
 
 
-def mmdet_contender(name: str, model: nn.Module, batch: Batch, options: Options, comparable: bool = True) -> Contender:
+def mmdet_contender(
+    name: str, model: nn.Module, batch: Batch, options: Options, comparable: bool = True
+) -> Contender:
     """Return a detector with mmdet's interface: timed up to its results, compared before the post-processing."""
     inputs, samples = batch
     predict = in_evaluation(model, lambda: model.predict(inputs, samples), options)
@@ -62,7 +73,9 @@ def mmdet_contender(name: str, model: nn.Module, batch: Batch, options: Options,
     return Contender(name, predict, last_layer if comparable else None)
 
 
-def authors_contenders(authors: AuthorsModel | None, batch: Batch, options: Options) -> list[Contender]:
+def authors_contenders(
+    authors: AuthorsModel | None, batch: Batch, options: Options
+) -> list[Contender]:
     """Return the authors' model with their post-processing, if it is available."""
     if authors is None:
         return []
@@ -77,7 +90,9 @@ def authors_contenders(authors: AuthorsModel | None, batch: Batch, options: Opti
     return [Contender("authors'", predict, last_layer)]
 
 
-def transformers_contenders(model: nn.Module | None, batch: Batch, options: Options) -> list[Contender]:
+def transformers_contenders(
+    model: nn.Module | None, batch: Batch, options: Options
+) -> list[Contender]:
     """Return the model of transformers, without post-processing, if it is available."""
     if model is None:
         return []

@@ -1,4 +1,5 @@
 """Row "matching": the costs and the Hungarian matching of one training step, all decoder layers and images."""
+
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -30,7 +31,7 @@ def cases(options: Options) -> Iterator[Case]:
     authors = load_dn_detr_matcher(options)
     for batch_size in [options.batch_size] if options.batch_size else [2, 16]:
         generator = torch.Generator().manual_seed(options.seed)
-        counts = torch.randint(1, MAX_GTS + 1, (batch_size, ), generator=generator).tolist()
+        counts = torch.randint(1, MAX_GTS + 1, (batch_size,), generator=generator).tolist()
         _, samples = random_batch(options, options.size or (480, 640), counts)
         logits, boxes = noisy_predictions(samples, generator)
         logits = logits.to(options.device, options.torch_dtype)
@@ -42,7 +43,8 @@ def cases(options: Options) -> Iterator[Case]:
             f'{LAYERS} layers, {batch_size} images, {QUERIES} queries, 1 to {MAX_GTS} objects',
             ours=our_contender(ours, logits, boxes, samples),
             peers=peers,
-            compare=num_different)
+            compare=num_different,
+        )
 
 
 def num_different(ours: MatchSet, peers: MatchSet) -> float:
@@ -50,7 +52,9 @@ def num_different(ours: MatchSet, peers: MatchSet) -> float:
     return float(len(ours ^ peers))
 
 
-def noisy_predictions(samples: Sequence[DetDataSample], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def noisy_predictions(
+    samples: Sequence[DetDataSample], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Draw predictions of a model that has learned something.
 
     Among random boxes there are two noisy copies of each gt, with less noise the later the layer.
@@ -63,7 +67,7 @@ def noisy_predictions(samples: Sequence[DetDataSample], generator: torch.Generat
     gts = GroundTruths.from_samples([sample.cpu() for sample in samples])
     for layer in range(LAYERS):
         for image, count in enumerate(gts.counts):
-            queries = torch.randperm(QUERIES, generator=generator)[:2 * count]
+            queries = torch.randperm(QUERIES, generator=generator)[: 2 * count]
             gt_boxes = gts.boxes[image, :count].repeat(2, 1)
             labels = gts.labels[image, :count].repeat(2)
             noise = torch.randn(gt_boxes.shape, generator=generator) * 0.3 / (layer + 1)
@@ -72,7 +76,9 @@ def noisy_predictions(samples: Sequence[DetDataSample], generator: torch.Generat
     return logits, boxes
 
 
-def our_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]) -> Contender:
+def our_contender(
+    assigner, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]
+) -> Contender:
     """Compute ground truths, costs and matches of the whole batch, as in our heads' loss."""
 
     def run() -> tuple[Matches, GroundTruths]:
@@ -94,7 +100,9 @@ def our_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetData
     return Contender('ours', run, outputs)
 
 
-def mmdets_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]) -> Contender:
+def mmdets_contender(
+    assigner, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]
+) -> Contender:
     """Call mmdet's assigner for each layer and image, on boxes in pixels, as its head does."""
 
     def assign(scores: Tensor, normalised: Tensor, sample: DetDataSample) -> Tensor:
@@ -122,7 +130,9 @@ def mmdets_contender(assigner, logits: Tensor, boxes: Tensor, samples: list[DetD
     return Contender('mmdet', run, outputs)
 
 
-def authors_contender(matcher, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]) -> Contender:
+def authors_contender(
+    matcher, logits: Tensor, boxes: Tensor, samples: list[DetDataSample]
+) -> Contender:
     """Call the matcher of DN-DETR's authors for each layer."""
     targets = as_targets(samples)
 

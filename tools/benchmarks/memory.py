@@ -1,4 +1,5 @@
 """Row "memory": peak memory of a training step of DN-DETR, on top of weights and optimizer state."""
+
 from collections.abc import Iterator
 
 from .models import random_batch
@@ -20,4 +21,5 @@ def cases(options: Options) -> Iterator[Case]:
             peers=[sides.mmdets(batch), *sides.authors(batch)],
             compare=max_abs_diff,
             timed=False,
-            memory=True)
+            memory=True,
+        )

@@ -1,4 +1,5 @@
 """Models of this package and of mmdet with the same weights, and random batches for them."""
+
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ NUM_CLASSES = 91
 
 
 @torch.no_grad()
-def perturb_weights(model: nn.Module, seed: int = 0, box_gain: float = 1.) -> nn.Module:
+def perturb_weights(model: nn.Module, seed: int = 0, box_gain: float = 1.0) -> nn.Module:
     """Add noise in place to the weights that start at zero or one, so that every branch contributes to the outputs.
 
     Args:
@@ -73,7 +74,9 @@ def our_model(config: str, options: Options, weights: dict[str, Tensor], **chang
     torch.manual_seed(options.seed)
     changes = {key.replace('__', '.'): value for key, value in changes.items()}
     model = MODELS.build(our_config(config, {**options.model, **changes}).model)
-    denoising = {key: value for key, value in model.state_dict().items() if key.startswith('denoising.')}
+    denoising = {
+        key: value for key, value in model.state_dict().items() if key.startswith('denoising.')
+    }
     model.load_state_dict({**denoising, **weights})
     return model.to(options.device)
 
@@ -89,7 +92,9 @@ def _merged(cfg: Config, changes: dict) -> Config:
     return cfg
 
 
-def random_batch(options: Options, size: tuple[int, int], counts: Sequence[int]) -> tuple[Tensor, list[DetDataSample]]:
+def random_batch(
+    options: Options, size: tuple[int, int], counts: Sequence[int]
+) -> tuple[Tensor, list[DetDataSample]]:
     """Draw images of noise with random ground truths.
 
     Args:
@@ -108,13 +113,15 @@ def random_batch(options: Options, size: tuple[int, int], counts: Sequence[int])
         boxes = random_boxes(generator, count)
         gt_instances = InstanceData(
             bboxes=bbox_cxcywh_to_xyxy(boxes) * torch.tensor([width, height, width, height]),
-            labels=torch.randint(NUM_CLASSES - 1, (count, ), generator=generator))
+            labels=torch.randint(NUM_CLASSES - 1, (count,), generator=generator),
+        )
         metainfo = dict(
             img_path=f'{index}.jpg',
             img_shape=size,
             ori_shape=size,
             batch_input_shape=size,
-            scale_factor=(1., 1.))
+            scale_factor=(1.0, 1.0),
+        )
         sample = DetDataSample(metainfo=metainfo, gt_instances=gt_instances)
         samples.append(sample.to(options.device))
     return inputs.to(options.device), samples

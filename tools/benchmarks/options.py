@@ -1,4 +1,5 @@
 """The options of a benchmark run."""
+
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ class Options:
         model (dict): Changes of the ``model`` config on both sides, e.g. ``{'num_queries': 20}`` for a quick try. Peers
             that cannot follow them are left out.
     """
+
     repeats: int = 10
     device: str = 'cpu'
     dtype: str = 'float32'

@@ -1,4 +1,5 @@
 """Random images' objects and the predictions of a half-trained dense head for them."""
+
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ class Scene:
         distances (Tensor): From the centres to the left, top, right and bottom of the predicted boxes, (B, N, 4).
         objects (list[InstanceData]): ``bboxes`` in pixels and ``labels`` per image.
     """
+
     priors: Tensor
     sizes: list[tuple[int, int]]
     logits: Tensor
@@ -38,8 +40,9 @@ class Scene:
         return [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, self.sizes)]
 
 
-def random_objects(counts: list[int], image_size: tuple[int, int], num_classes: int,
-                   generator: torch.Generator) -> list[InstanceData]:
+def random_objects(
+    counts: list[int], image_size: tuple[int, int], num_classes: int, generator: torch.Generator
+) -> list[InstanceData]:
     """Draw boxes with sides between 16 pixels and the image's, small ones more often, as on COCO."""
     height, width = image_size
     image_sides = torch.tensor([width, height])
@@ -48,16 +51,22 @@ def random_objects(counts: list[int], image_size: tuple[int, int], num_classes: 
         # How large a side is, from 0 (16 pixels) to 1 (the image's side); width and height share a part of it.
         own = torch.rand(count, 2, generator=generator) * 0.6
         shared = torch.rand(count, 1, generator=generator) * 0.4
-        sides = 16 * (image_sides / 16)**(own + shared)
+        sides = 16 * (image_sides / 16) ** (own + shared)
         corner = torch.rand(count, 2, generator=generator) * (image_sides - sides)
         bboxes = torch.cat([corner, corner + sides], 1)
-        labels = torch.randint(num_classes, (count, ), generator=generator)
+        labels = torch.randint(num_classes, (count,), generator=generator)
         images.append(InstanceData(bboxes=bboxes, labels=labels))
     return images
 
 
-def scene(counts: list[int], image_size: tuple[int, int] = (800, 1216), realistic: bool = True, num_classes: int = 80,
-          strides: tuple[int, ...] = STRIDES, seed: int = 0) -> Scene:
+def scene(
+    counts: list[int],
+    image_size: tuple[int, int] = (800, 1216),
+    realistic: bool = True,
+    num_classes: int = 80,
+    strides: tuple[int, ...] = STRIDES,
+    seed: int = 0,
+) -> Scene:
     """Draw a batch of images.
 
     Args:
@@ -77,16 +86,22 @@ def scene(counts: list[int], image_size: tuple[int, int] = (800, 1216), realisti
     objects = random_objects(counts, image_size, num_classes, generator)
     num_predictions = len(priors)
     background_logit = -4.6 if realistic else -2
-    logits = torch.randn(len(counts), num_predictions, num_classes, generator=generator) + background_logit
-    distances = torch.rand(len(counts), num_predictions, 4, generator=generator) * priors[:, 2:3] * 6
+    logits = (
+        torch.randn(len(counts), num_predictions, num_classes, generator=generator)
+        + background_logit
+    )
+    distances = (
+        torch.rand(len(counts), num_predictions, 4, generator=generator) * priors[:, 2:3] * 6
+    )
     if realistic:
         for gts, image_logits, image_distances in zip(objects, logits, distances):
             _learn_half(priors, gts, image_logits, image_distances, generator)
     return Scene(priors, sizes, logits, distances, objects)
 
 
-def _learn_half(priors: Tensor, gts: InstanceData, logits: Tensor, distances: Tensor,
-                generator: torch.Generator) -> None:
+def _learn_half(
+    priors: Tensor, gts: InstanceData, logits: Tensor, distances: Tensor, generator: torch.Generator
+) -> None:
     """Move the predictions near each object towards its box and class, in place."""
     for box, label in zip(gts.bboxes, gts.labels):
         exact = torch.cat([priors[:, :2] - box[:2], box[2:] - priors[:, :2]], 1)

@@ -1,4 +1,5 @@
 """Interleaved timing: every contender runs once per round, so that other load on the machine falls on all alike."""
+
 import gc
 import json
 import os
@@ -28,6 +29,7 @@ class Contender:
         outputs (Callable, optional): Returns what is compared: tensors, or anything that the case's ``compare``
             accepts. Called once, before the timing. None: the results cannot be compared.
     """
+
     name: str
     run: Callable[[], Any]
     outputs: Callable[[], Any] | None = None
@@ -46,6 +48,7 @@ class Case:
         memory (bool): Whether its memory is measured on a CPU too; on a GPU it always is.
         at (tuple[str, float], optional): The quantity that grows over several cases, and its value here.
     """
+
     name: str
     ours: Contender
     peers: list[Contender]
@@ -73,6 +76,7 @@ class Measurement:
         peer_peak_mib (float, optional): The same of the peer.
         at (tuple[str, float], optional): See :class:`Case`.
     """
+
     row: str
     case: str
     ours_ms: float | None
@@ -118,7 +122,9 @@ def measure(row: str, case: Case, repeats: int, device: str, warmup: int = 1) ->
     ours_ms, *peers_ms = _medians_ms(row, case, contenders, repeats, device, warmup)
     ours_syncs, *peers_syncs = [device_syncs(contender.run, device) for contender in contenders]
     with_memory = case.memory or device == 'cuda'
-    ours_peak, *peers_peak = [peak_mib(contender.run, device) if with_memory else None for contender in contenders]
+    ours_peak, *peers_peak = [
+        peak_mib(contender.run, device) if with_memory else None for contender in contenders
+    ]
     measurements = []
     for index, peer in enumerate(case.peers):
         ratio = peers_ms[index] / ours_ms if case.timed else peers_peak[index] / ours_peak
@@ -135,7 +141,9 @@ def measure(row: str, case: Case, repeats: int, device: str, warmup: int = 1) ->
                 peer_syncs=peers_syncs[index],
                 ours_peak_mib=ours_peak,
                 peer_peak_mib=peers_peak[index],
-                at=case.at))
+                at=case.at,
+            )
+        )
     return measurements
 
 
@@ -144,11 +152,14 @@ def _differences(case: Case) -> list[float | None]:
     if case.ours.outputs is None:
         return [None] * len(case.peers)
     ours = case.ours.outputs()
-    return [None if peer.outputs is None else case.compare(ours, peer.outputs()) for peer in case.peers]
+    return [
+        None if peer.outputs is None else case.compare(ours, peer.outputs()) for peer in case.peers
+    ]
 
 
-def _medians_ms(row: str, case: Case, contenders: Sequence[Contender], repeats: int, device: str,
-                warmup: int) -> list[float | None]:
+def _medians_ms(
+    row: str, case: Case, contenders: Sequence[Contender], repeats: int, device: str, warmup: int
+) -> list[float | None]:
     """Return the median time of each contender in milliseconds, None if the case is not timed."""
     times: list[list[float]] = [[] for _ in contenders]
     for turn in range(-warmup, repeats if case.timed else 0):
@@ -199,7 +210,9 @@ def peak_mib(run: Callable, device: str) -> float:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     # The profiler sees every block that torch allocates and frees, independent of malloc and the system. Work memory
     # inside MKL and oneDNN is not torch's, so it is not seen.
-    os.environ.setdefault('KINETO_LOG_LEVEL', '6')  # the profiler reports its start and stop otherwise
+    os.environ.setdefault(
+        'KINETO_LOG_LEVEL', '6'
+    )  # the profiler reports its start and stop otherwise
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     with tempfile.TemporaryDirectory() as folder:
@@ -224,7 +237,14 @@ def as_table(measurements: Sequence[Measurement]) -> str:
         heading += ['MiB', 'peer MiB']
     rows = [heading]
     for m in measurements:
-        row = [m.row, m.case, _cell(m.ours_ms, '.1f'), m.peer, _cell(m.peer_ms, '.1f'), _cell(m.ratio, '.2f')]
+        row = [
+            m.row,
+            m.case,
+            _cell(m.ours_ms, '.1f'),
+            m.peer,
+            _cell(m.peer_ms, '.1f'),
+            _cell(m.ratio, '.2f'),
+        ]
         row.append(_cell(m.max_abs_diff, '.1e'))
         if with_syncs:
             row += [_cell(m.ours_syncs, 'd'), _cell(m.peer_syncs, 'd')]

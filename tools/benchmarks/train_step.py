@@ -1,4 +1,5 @@
 """Row "train-step": forward, loss, backward, clipped gradients and AdamW, from normalised images to new weights."""
+
 from collections.abc import Callable, Iterator
 
 import torch
@@ -25,7 +26,9 @@ def cases(options: Options) -> Iterator[Case]:
 
     # New weights: those above have been trained on.
     mmdets = mmdet_model('dab_detr_r50_50e', options)
-    ours = our_model('dab_detr_r50_50e', options, mmdets.state_dict(), decoder__eps=1e-5)  # as in mmdet's decoder
+    ours = our_model(
+        'dab_detr_r50_50e', options, mmdets.state_dict(), decoder__eps=1e-5
+    )  # as in mmdet's decoder
     peers = [contender('mmdet', mmdets, lambda: mmdet_loss(mmdets, *batch), options)]
     our_contender = contender('ours', ours, lambda: mmdet_loss(ours, *batch), options)
     yield Case(f'DAB-DETR R50, {shape}', our_contender, peers, max_abs_diff)
@@ -42,7 +45,7 @@ class DNDETRSides:
         self.options = options
         self._mmdets = mmdet_model('dab_detr_r50_50e', options)
         # Noise is drawn but has size 0, so that the loss can be compared with the authors'.
-        no_noise = dict(denoising__label_noise_scale=0., denoising__box_noise_scale=0.)
+        no_noise = dict(denoising__label_noise_scale=0.0, denoising__box_noise_scale=0.0)
         self._ours = our_model('dn_detr_r50_50e', options, self._mmdets.state_dict(), **no_noise)
         self._authors = load_dn_detr(options, self._ours.state_dict())
 
@@ -62,7 +65,11 @@ class DNDETRSides:
         """Return the authors' training step, if their code is available."""
         if self._authors is None:
             return []
-        return [contender("authors'", self._authors.model, lambda: self._authors.loss(*batch), self.options)]
+        return [
+            contender(
+                "authors'", self._authors.model, lambda: self._authors.loss(*batch), self.options
+            )
+        ]
 
 
 def mmdet_loss(model: nn.Module, inputs: Tensor, samples: list) -> Tensor:
@@ -71,15 +78,22 @@ def mmdet_loss(model: nn.Module, inputs: Tensor, samples: list) -> Tensor:
     return total
 
 
-def contender(name: str, model: nn.Module, loss: Callable[[], Tensor], options: Options,
-              comparable: bool = True) -> Contender:
+def contender(
+    name: str,
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    options: Options,
+    comparable: bool = True,
+) -> Contender:
     """Return a training step as published.
 
     AdamW, a tenth of the learning rate for the backbone, gradients clipped at 0.1. Ours uses torch's fused AdamW, as
     our configs do; the peers' code bases use the plain one.
     """
     model.train()
-    trained = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
+    trained = {
+        key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad
+    }
     backbone = [parameter for key, parameter in trained.items() if key.startswith('backbone')]
     rest = [parameter for key, parameter in trained.items() if not key.startswith('backbone')]
     groups = [dict(params=rest), dict(params=backbone, lr=1e-5)]

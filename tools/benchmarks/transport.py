@@ -2,6 +2,7 @@
 
 Scenes are those of :mod:`.ota_scenes`, five levels, with predictions that have half learned their objects.
 """
+
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -72,7 +73,8 @@ def _scene(options: Options, counts: list[int], size: tuple[int, int]) -> Scene:
         priors=images.priors.to(options.device),
         objects=[gts.to(options.device) for gts in images.objects],
         logits=images.logits.to(options.device, options.torch_dtype),
-        distances=images.distances.to(options.device))
+        distances=images.distances.to(options.device),
+    )
 
 
 def _solver_case(image: Scene, name: str) -> Case:
@@ -119,7 +121,9 @@ def _one_by_one(images: Scene) -> Contender:
     def run() -> list:
         return _assign_each(assigner, images.logits, bboxes, images)
 
-    return Contender('ours, image by image', run, lambda: torch.stack([result.labels for result in run()]))
+    return Contender(
+        'ours, image by image', run, lambda: torch.stack([result.labels for result in run()])
+    )
 
 
 def _sim_ota(images: Scene) -> Contender:

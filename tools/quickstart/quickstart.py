@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Train a small detector on generated images within minutes, evaluate it on unseen ones and draw its predictions."""
+
 import argparse
 import os
 import time
@@ -16,8 +17,10 @@ try:
     from mmdet_setdet.engine.command_line import add_config_options, build_runner, load_config, run
     from mmdet_setdet.visualization import draw_predictions, plot_curves
 except ImportError as error:
-    raise SystemExit(f'quickstart cannot start: {error}\n`make demo` sets everything up and then runs this script; or '
-                     'run it with the Python of an environment in which mmdet_setdet is installed.') from error
+    raise SystemExit(
+        f'quickstart cannot start: {error}\n`make demo` sets everything up and then runs this script; or '
+        'run it with the Python of an environment in which mmdet_setdet is installed.'
+    ) from error
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +45,9 @@ class NotesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self.train_seconds = time.perf_counter() - self._start
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None
+    ) -> None:
         missing = self.num_pictures - len(self.samples)
         self.samples.extend(outputs[:missing])
 
@@ -51,9 +56,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--config', default=str(ROOT / 'configs/quickstart/dn_detr_r18_shapes.py'))
-    parser.add_argument('--seed', type=int, default=0, help='seed of the weights and of the order of the images')
-    parser.add_argument('--work-dir', default='work_dirs/quickstart', help='results go here (default: %(default)s)')
-    parser.add_argument('--num-pictures', type=int, default=12, help='images on the sheet of predictions')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the weights and of the order of the images'
+    )
+    parser.add_argument(
+        '--work-dir', default='work_dirs/quickstart', help='results go here (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--num-pictures', type=int, default=12, help='images on the sheet of predictions'
+    )
     add_config_options(parser, 'settings of the config to replace, such as train_cfg.max_iters=200')
     return parser.parse_args(argv)
 
@@ -66,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = parse_args(argv)
     if 'OMP_NUM_THREADS' not in os.environ:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))  # by itself torch leaves hyper-threads idle
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0))
+        )  # by itself torch leaves hyper-threads idle
     config = load_config(args.config, args.cfg_options, work_dir=args.work_dir)
     config.randomness = {'seed': args.seed}
     runner = build_runner(config)
@@ -76,12 +89,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics = runner.test()
 
     out = Path(args.work_dir)
-    images = [mmcv.imfrombytes(get(sample.img_path), channel_order='rgb') for sample in notes.samples]
-    draw_predictions(images, notes.samples, runner.test_dataloader.dataset.metainfo, out / 'predictions.png')
+    images = [
+        mmcv.imfrombytes(get(sample.img_path), channel_order='rgb') for sample in notes.samples
+    ]
+    draw_predictions(
+        images, notes.samples, runner.test_dataloader.dataset.metainfo, out / 'predictions.png'
+    )
     # The folder of this very run: an earlier one may be beside it.
     plot_curves({Path(args.config).stem: runner.log_dir}, out / 'curves.png')
-    bbox_map = metrics.get('coco/bbox_mAP', 0.0)  # CocoMetric leaves it out if nothing at all was predicted
-    print(f'quickstart bbox_mAP={bbox_map:.3f} train_seconds={notes.train_seconds:.0f} pictures={args.work_dir}')
+    bbox_map = metrics.get(
+        'coco/bbox_mAP', 0.0
+    )  # CocoMetric leaves it out if nothing at all was predicted
+    print(
+        f'quickstart bbox_mAP={bbox_map:.3f} train_seconds={notes.train_seconds:.0f} pictures={args.work_dir}'
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Running commands: their output into a log, their progress onto the screen. Standard library only."""
+
 import os
 import re
 import signal
@@ -25,7 +26,9 @@ def say(text: str) -> None:
 def output_of(*command: str) -> str:
     """Return the standard output of a command; '' if it is missing or fails."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=300)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=300
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ''
     return done.stdout.strip() if done.returncode == 0 else ''
@@ -83,7 +86,8 @@ def watch(command: list, log: Path, **env: str) -> bool:
             errors='replace',
             env=dict(os.environ, **env),
             cwd=str(ROOT),
-            start_new_session=True)
+            start_new_session=True,
+        )
 
         def read() -> None:
             for line in process.stdout:

@@ -1,4 +1,5 @@
 """The decisions of setup_env.py, as functions of their arguments. Standard library only."""
+
 import hashlib
 import re
 from pathlib import Path
@@ -49,7 +50,10 @@ def torch_attempts(pin: str, has_gpu: bool) -> list:
     return [
         ('a CPU build from where pip is configured to look', [cpu]),
         ("a CPU build from PyTorch's own index", [cpu, *own_index]),
-        ('the plain package: no CPU build was found, so several GB of CUDA packages may follow', [pin]),
+        (
+            'the plain package: no CPU build was found, so several GB of CUDA packages may follow',
+            [pin],
+        ),
     ]
 
 
@@ -67,7 +71,10 @@ def choose_ops(gpu: str, nvcc: str, torch_cuda: str) -> tuple:
     if not gpu:
         return 'cpu', ''
     if not torch_cuda:
-        return 'cpu', 'there is an NVIDIA GPU but pip found a CPU build of torch only: the GPU will not be used.'
+        return (
+            'cpu',
+            'there is an NVIDIA GPU but pip found a CPU build of torch only: the GPU will not be used.',
+        )
     if nvcc.partition('.')[0] == torch_cuda.partition('.')[0]:
         cuda = nvcc.replace('.', '')
         capability = gpu.replace('.', '')
@@ -77,7 +84,8 @@ def choose_ops(gpu: str, nvcc: str, torch_cuda: str) -> tuple:
         f'there is an NVIDIA GPU, but {reason} while torch is built with CUDA {torch_cuda}: mmcv gets CPU ops only. '
         "Training and inference run on the GPU, but mmcv's own ops do not: NMS, RoIAlign, deformable convolution (so "
         'RetinaNet, Mask R-CNN, OTA) and its multi-scale deformable attention. DETR and DN-DETR need none of them. '
-        f'To have them, install the CUDA {torch_cuda} toolkit and run `make env FORCE=1`.')
+        f'To have them, install the CUDA {torch_cuda} toolkit and run `make env FORCE=1`.'
+    )
 
 
 def wheel_key(torch_version: str, python_tag: str, ops: str, machine: str) -> str:

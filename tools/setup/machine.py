@@ -1,4 +1,5 @@
 """What the machine has, and what it lacks for this package. Standard library only."""
+
 import os
 import re
 import shutil
@@ -43,8 +44,10 @@ def use_supported_python(program: str) -> None:
         other = shutil.which(f'python3.{minor}')
         if other and output_of(other, '-c', 'import ensurepip, venv; print(1)'):
             os.execv(other, [other, program, *sys.argv[1:]])
-    raise SetupError(f'python3 is {python_version()}, but torch needs 3.{first} to 3.{last}: install one of these or '
-                     'name it with `make PYTHON=/path/to/python3 ...`.')
+    raise SetupError(
+        f'python3 is {python_version()}, but torch needs 3.{first} to 3.{last}: install one of these or '
+        'name it with `make PYTHON=/path/to/python3 ...`.'
+    )
 
 
 def require_venv() -> None:
@@ -53,8 +56,10 @@ def require_venv() -> None:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        raise SetupError(f'{sys.executable} cannot make virtual environments: `apt install python3-venv` (or '
-                         f'python{python_version()}-venv).') from None
+        raise SetupError(
+            f'{sys.executable} cannot make virtual environments: `apt install python3-venv` (or '
+            f'python{python_version()}-venv).'
+        ) from None
 
 
 def require_compiler(python: str) -> None:
@@ -70,8 +75,11 @@ def require_compiler(python: str) -> None:
         missing.append(f'Python.h (looked in {include})')
         packages.append('python3-dev')
     if missing:
-        raise SetupError('mmcv is compiled here, which needs {}: `apt install {}`.'.format(
-            ' and '.join(missing), ' '.join(packages)))
+        raise SetupError(
+            'mmcv is compiled here, which needs {}: `apt install {}`.'.format(
+                ' and '.join(missing), ' '.join(packages)
+            )
+        )
 
 
 def compile_jobs() -> int:
@@ -90,6 +98,8 @@ def wheel_cache(venv: Path) -> Path:
         with tempfile.TemporaryFile(dir=str(folder)):
             return folder
     except OSError as error:
-        say(f'    cannot write {folder} ({error.strerror}): the mmcv wheel is kept in {venv / "wheels"} instead')
+        say(
+            f'    cannot write {folder} ({error.strerror}): the mmcv wheel is kept in {venv / "wheels"} instead'
+        )
         (venv / 'wheels').mkdir(exist_ok=True)
         return venv / 'wheels'

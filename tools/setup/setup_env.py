@@ -9,6 +9,7 @@ run again.
 NVIDIA GPU; 4. mmengine, mmdet, mmseg and this package, editable; 5. mmcv, compiled against that torch, its wheel
 kept in the user's cache; 6. a check that all of it imports.
 """
+
 import argparse
 import fcntl
 import json
@@ -48,7 +49,9 @@ from machine import (
 # Settings of the caller's shell that would send packages elsewhere.
 FOREIGN_SETTINGS = ('PYTHONPATH', 'PYTHONHOME', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_ROOT')
 WHEEL_ONLY = ('--no-deps', '--force-reinstall')
-IMPORTS = 'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.visualization, mmseg.models'
+IMPORTS = (
+    'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.visualization, mmseg.models'
+)
 
 
 class Setup:
@@ -60,7 +63,9 @@ class Setup:
         self.python = str(venv / 'bin' / 'python')
         self.log = venv / 'setup.log'
         self.constraints = venv / 'constraints.txt'
-        self.mmcv = next(line for line in requirement_lines(stack) if re.match(r'(onedl-)?mmcv==', line))
+        self.mmcv = next(
+            line for line in requirement_lines(stack) if re.match(r'(onedl-)?mmcv==', line)
+        )
         self.wheel_pattern = self.mmcv.replace('-', '_').replace('==', '-') + '-*.whl'
 
     def command(self, command: list, failure: str, **env: str) -> None:
@@ -83,13 +88,21 @@ class Setup:
         Bytecode is left to the first import: most of what is installed is never imported.
         """
         constraint = ['-c', str(self.constraints)] if self.constraints.exists() else []
-        self.pip('install', '--no-compile', *constraint, *args, failure='pip could not install the above. Without a '
-                 'network, behind a proxy or a mirror? Configure pip (`pip config`, PIP_* variables) and run again.')
+        self.pip(
+            'install',
+            '--no-compile',
+            *constraint,
+            *args,
+            failure='pip could not install the above. Without a '
+            'network, behind a proxy or a mirror? Configure pip (`pip config`, PIP_* variables) and run again.',
+        )
 
     def installed(self, *names: str) -> dict:
         """Return the versions of those distributions that the environment has, by name."""
-        code = ('import importlib.metadata as m, json; '
-                'print(json.dumps({d.metadata["Name"]: d.version for d in m.distributions()}))')
+        code = (
+            'import importlib.metadata as m, json; '
+            'print(json.dumps({d.metadata["Name"]: d.version for d in m.distributions()}))'
+        )
         versions = json.loads(output_of(self.python, '-c', code) or '{}')
         return {name: versions[name] for name in names if name in versions}
 
@@ -101,14 +114,18 @@ class Setup:
         say(f'[1/6] virtual environment {self.venv} (Python {version})')
         require_venv()
         # This repairs a half-made environment and deletes nothing in it.
-        self.command([sys.executable, '-m', 'venv', str(self.venv)],
-                     f'python3 -m venv failed: `apt install python3-venv`, or delete {self.venv} and run again.')
+        self.command(
+            [sys.executable, '-m', 'venv', str(self.venv)],
+            f'python3 -m venv failed: `apt install python3-venv`, or delete {self.venv} and run again.',
+        )
         if output_of(self.python, '-c', query) != version:
-            raise SetupError(f'{self.venv} cannot be used (made by another Python?): delete it and run again.')
+            raise SetupError(
+                f'{self.venv} cannot be used (made by another Python?): delete it and run again.'
+            )
 
     def remove_other_stack(self) -> None:
         """Uninstall the other stack first: the two write the same files."""
-        other, = set(STACKS) - {self.stack}
+        (other,) = set(STACKS) - {self.stack}
         others = [line.partition('==')[0] for line in stack_lines(other)]
         own = [line.partition('==')[0] for line in stack_lines(self.stack)]
         installed = self.installed(*others)
@@ -122,7 +139,7 @@ class Setup:
         Returns:
             tuple[str, str]: Its version and its CUDA release ('' for a CPU build).
         """
-        pin, = requirement_lines('torch')
+        (pin,) = requirement_lines('torch')
         installed = self.installed('torch').get('torch', '')
         is_pinned = installed.partition('+')[0] == pin.partition('==')[2]
         wastes_gpu = gpu and installed.endswith('+cpu')
@@ -131,7 +148,9 @@ class Setup:
         code = 'import json, torch; print(json.dumps([torch.__version__, torch.version.cuda]))'
         version, cuda = json.loads(output_of(self.python, '-c', code) or '["", null]')
         if not version:
-            raise SetupError(f'the torch in {self.venv} does not import: delete that folder and run again.')
+            raise SetupError(
+                f'the torch in {self.venv} does not import: delete that folder and run again.'
+            )
         self.constraints.write_text('torch=={}\n'.format(self.installed('torch')['torch']))
         return version, cuda or ''
 
@@ -139,7 +158,9 @@ class Setup:
         constraints = [f'-c{REQUIREMENTS / name}.txt' for name in ('common', 'build')]
         for build, args in torch_attempts(pin, has_gpu):
             say(f'[3/6] {pin}: {build}')
-            if watch([self.python, '-m', 'pip', 'install', '--no-compile', *constraints, *args], self.log):
+            if watch(
+                [self.python, '-m', 'pip', 'install', '--no-compile', *constraints, *args], self.log
+            ):
                 return
         raise SetupError(f'pip finds no {pin} for this Python; the log is {self.log}')
 
@@ -160,22 +181,47 @@ class Setup:
         """Compile mmcv against the installed torch; return its wheel in ``folder``."""
         require_compiler(self.python)
         jobs = compile_jobs()
-        say('[5/6] {}: compiling its {} ops, {} at a time (about 6 minutes on 2 cores, once for each torch)'.format(
-            self.mmcv, 'CUDA' if ops != 'cpu' else 'CPU', jobs))
+        say(
+            '[5/6] {}: compiling its {} ops, {} at a time (about 6 minutes on 2 cores, once for each torch)'.format(
+                self.mmcv, 'CUDA' if ops != 'cpu' else 'CPU', jobs
+            )
+        )
         # mmcv compiles for CUDA whenever torch sees a GPU: hide the GPU where the compiler for it is missing.
-        cuda = {'FORCE_CUDA': '1'} if ops != 'cpu' else {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
+        cuda = (
+            {'FORCE_CUDA': '1'} if ops != 'cpu' else {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
+        )
         # Python's own flags ask for debug symbols, which take a quarter of the time and nearly all of the space.
         flags = {name: f'{os.environ.get(name, "")} -g0' for name in ('CFLAGS', 'CXXFLAGS')}
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=str(folder)) as building:
             # No cache of pip: it does not distinguish wheels by torch.
-            from_source = ['--no-binary', self.mmcv.partition('==')[0], '--no-cache-dir', '--no-build-isolation']
-            command = [self.python, '-m', 'pip', 'wheel', '-v', '--no-deps', *from_source, '-w', building, self.mmcv]
-            failure = 'mmcv did not compile. Out of memory? Run again with fewer programs beside it.'
+            from_source = [
+                '--no-binary',
+                self.mmcv.partition('==')[0],
+                '--no-cache-dir',
+                '--no-build-isolation',
+            ]
+            command = [
+                self.python,
+                '-m',
+                'pip',
+                'wheel',
+                '-v',
+                '--no-deps',
+                *from_source,
+                '-w',
+                building,
+                self.mmcv,
+            ]
+            failure = (
+                'mmcv did not compile. Out of memory? Run again with fewer programs beside it.'
+            )
             self.command(command, failure, MMCV_WITH_OPS='1', MAX_JOBS=str(jobs), **flags, **cuda)
-            built, = Path(building).glob('*.whl')
+            (built,) = Path(building).glob('*.whl')
             wheel = folder / built.name
-            os.replace(str(built), str(wheel))  # within one folder: another run sees all of it or nothing
+            os.replace(
+                str(built), str(wheel)
+            )  # within one folder: another run sees all of it or nothing
         return wheel
 
     def run(self) -> None:
@@ -186,7 +232,9 @@ class Setup:
             require_compiler(self.python)
         self.remove_other_stack()
         say('[2/6] build tools and dependencies')
-        self.install('--no-deps', *(f'-r{REQUIREMENTS / name}.txt' for name in ('build', 'common', 'dev')))
+        self.install(
+            '--no-deps', *(f'-r{REQUIREMENTS / name}.txt' for name in ('build', 'common', 'dev'))
+        )
         gpu = find_gpu()
         version, cuda = self.install_torch(gpu)
         ops, lost = choose_ops(gpu, find_nvcc(), cuda)
@@ -199,7 +247,9 @@ class Setup:
         self.install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
         self.install_mmcv(version, ops, cache)
         say('[6/6] checking')
-        self.command([self.python, '-c', IMPORTS], f'This does not import: delete {self.venv} and run again.')
+        self.command(
+            [self.python, '-c', IMPORTS], f'This does not import: delete {self.venv} and run again.'
+        )
         took = duration(time.monotonic() - started)
         say(f'{self.venv} is ready: torch {version}, the {self.stack} stack; took {took}')
 
@@ -215,15 +265,22 @@ def settle_environment(venv: Path) -> None:
         PIP_DISABLE_PIP_VERSION_CHECK='1',
         PYTHONNOUSERSITE='1',
         PYTHONUNBUFFERED='1',
-        PATH=str(venv / 'bin') + os.pathsep + path)
+        PATH=str(venv / 'bin') + os.pathsep + path,
+    )
 
 
 def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--venv', type=Path, default=ROOT / '.venv', help='folder of the environment')
-    parser.add_argument('--stack', choices=STACKS, default='default', help='which mmengine, mmcv and mmdet')
-    parser.add_argument('--force', action='store_true', help='make all steps even if everything seems to be there')
+    parser.add_argument(
+        '--venv', type=Path, default=ROOT / '.venv', help='folder of the environment'
+    )
+    parser.add_argument(
+        '--stack', choices=STACKS, default='default', help='which mmengine, mmcv and mmdet'
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='make all steps even if everything seems to be there'
+    )
     args = parser.parse_args()
     venv = Path(os.path.abspath(str(args.venv)))
     stamp = venv / 'setup.stamp'
@@ -234,7 +291,9 @@ def main() -> int:
 
     if is_ready() and not args.force:
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a compiler that we started stops too
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that a compiler that we started stops too
     try:
         use_supported_python(os.path.abspath(__file__))
         venv.mkdir(parents=True, exist_ok=True)

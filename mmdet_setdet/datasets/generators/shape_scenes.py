@@ -3,6 +3,7 @@
 The places of the shapes (``layout``) and their looks (``render``) come from two random streams, so that annotations do
 not require painting, and a change of the painting moves no box.
 """
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,11 +41,13 @@ def _regular(corners: int, *radii: float) -> np.ndarray:
 
 def _cross(arm: float = 0.36) -> np.ndarray:
     """Return the twelve corners of an upright cross inside the unit circle, (12, 2)."""
-    upper = np.array([
-        [-arm, -1],
-        [arm, -1],
-        [arm, -arm],
-    ])
+    upper = np.array(
+        [
+            [-arm, -1],
+            [arm, -1],
+            [arm, -arm],
+        ]
+    )
     quarter_turn = np.array([[0, 1], [-1, 0]])
     corners = [upper @ np.linalg.matrix_power(quarter_turn, k) for k in range(4)]
     return np.concatenate(corners) / np.hypot(1, arm)
@@ -70,6 +73,7 @@ class PlacedShape(NamedTuple):
         y (int): Top row of the mask in the image.
         mask (np.ndarray): Its full extent inside the image, hidden parts included; bool, (h, w), tight.
     """
+
     label: int
     x: int
     y: int
@@ -111,6 +115,7 @@ class ShapeScenes:
     Raises:
         InputError: An argument is out of range.
     """
+
     seed: int = 0
     image_size: int | tuple[int, int] = 128
     classes: tuple[str, ...] = CLASSES
@@ -127,21 +132,27 @@ class ShapeScenes:
                 object.__setattr__(self, name, tuple(value))
         unknown = [name for name in self.classes if name not in OUTLINES]
         if unknown or not self.classes:
-            raise InputError(f'classes={self.classes} of generated shapes: choose from {", ".join(CLASSES)}.')
+            raise InputError(
+                f'classes={self.classes} of generated shapes: choose from {", ".join(CLASSES)}.'
+            )
         if not 1 <= self.min_objects <= self.max_objects:
             raise InputError(
                 f'min_objects={self.min_objects}, max_objects={self.max_objects}: need 1 <= min <= max; for images '
-                'without objects set empty_ratio.')
+                'without objects set empty_ratio.'
+            )
         smallest, largest = self.object_size
         if not 0 < smallest <= largest <= 1:
             raise InputError(f'object_size={self.object_size}: need 0 < smallest <= largest <= 1.')
         if not (0 <= self.empty_ratio <= 1 and 0 <= self.min_visible <= 1):
-            raise InputError(f'empty_ratio={self.empty_ratio} and min_visible={self.min_visible} must be in [0, 1].')
+            raise InputError(
+                f'empty_ratio={self.empty_ratio} and min_visible={self.min_visible} must be in [0, 1].'
+            )
         low, high = self._size_range
         if low > high or low * smallest < 6:
             raise InputError(
                 f'image_size={self.image_size} with object_size={self.object_size}: the smallest object must be at '
-                'least 6 pixels wide, and a range goes from low to high.')
+                'least 6 pixels wide, and a range goes from low to high.'
+            )
 
     @property
     def _size_range(self) -> tuple[int, int]:
@@ -215,7 +226,7 @@ class ShapeScenes:
             cv2.line(image, start, end, line_colour.tolist(), thickness, cv2.LINE_AA)
         for shape in self.layout(index):
             _paint(rng, image[shape.window], shape.mask)
-        light = _smooth_noise(rng, (height, width), channels=1, cells=(2, ))
+        light = _smooth_noise(rng, (height, width), channels=1, cells=(2,))
         image *= 0.7 + 0.5 * light[..., None]
         image += rng.uniform(2, 8) * rng.standard_normal(image.shape, dtype=np.float32)
         return np.clip(image, 0, 255).astype(np.uint8)
@@ -235,7 +246,7 @@ def _rasterize(label: int, corners: list[np.ndarray], size: Size) -> PlacedShape
     polygons = [np.rint(outline).astype(np.int32) for outline in scaled]
     cv2.fillPoly(canvas, polygons, 1, shift=SUBPIXEL_BITS)
     x, y, w, h = cv2.boundingRect(canvas)
-    mask = canvas[y:y + h, x:x + w] > 0
+    mask = canvas[y : y + h, x : x + w] > 0
     left, top = first.tolist()
     return PlacedShape(label, left + x, top + y, mask)
 
@@ -275,7 +286,7 @@ def _texture(rng: Generator, size: Size) -> np.ndarray:
         wave = np.sin(along * frequency) * np.sin(across * frequency)
         return (wave > 0).astype(np.float32)
     if kind == 3:  # wood grain: stripes bent by noise
-        bend = _smooth_noise(rng, size, channels=1, cells=(4, ))
+        bend = _smooth_noise(rng, size, channels=1, cells=(4,))
         along = along + bend * (6 / frequency)
     return 0.5 + 0.5 * np.sin(along * frequency)
 

@@ -1,4 +1,5 @@
 """Resizing as the authors of DETR and its descendants do: by Pillow, to truncated instead of rounded sizes."""
+
 from mmdet.datasets.transforms import Resize
 
 from ...registry import TRANSFORMS
@@ -52,7 +53,8 @@ class PillowResize(Resize):
             scale,
             clip_object_border=clip_object_border,
             backend='pillow',
-            interpolation=interpolation)
+            interpolation=interpolation,
+        )
 
     def _resize_img(self, results: dict) -> None:
         height, width = results['img'].shape[:2]

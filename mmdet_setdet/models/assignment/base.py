@@ -1,4 +1,5 @@
 """The interface of assigners that match all decoder layers and images of a step at once."""
+
 from abc import abstractmethod
 
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
@@ -29,7 +30,9 @@ class BatchAssigner(BaseAssigner):
     def __init__(self, match_costs: dict | list[dict] | None = None) -> None:
         if isinstance(match_costs, dict):
             match_costs = [match_costs]
-        assert match_costs is None or len(match_costs), f'{type(self).__name__}: match_costs must not be empty'
+        assert match_costs is None or len(match_costs), (
+            f'{type(self).__name__}: match_costs must not be empty'
+        )
         self.match_costs = [TASK_UTILS.build(cost) for cost in match_costs or []]
         self.non_finite_costs = NonFiniteCosts()
 
@@ -53,7 +56,9 @@ class BatchAssigner(BaseAssigner):
         """Return the costs (L, B, Q, G) of the arguments of :meth:`match`, see :func:`pairwise_costs`."""
         return pairwise_costs(self.match_costs, logits, boxes, gts)
 
-    def assign(self, pred_instances: InstanceData, gt_instances: InstanceData, *args, **kwargs) -> AssignResult:
+    def assign(
+        self, pred_instances: InstanceData, gt_instances: InstanceData, *args, **kwargs
+    ) -> AssignResult:
         """Refuse mmdet's interface for a single image.
 
         Raises:
@@ -61,7 +66,8 @@ class BatchAssigner(BaseAssigner):
         """
         raise InputError(
             f"{type(self).__name__} matches whole batches only, and mmdet's heads call assign for each image; "
-            "there use type='mmdet_setdet.HungarianAssigner'")
+            "there use type='mmdet_setdet.HungarianAssigner'"
+        )
 
 
 def require_at_least_one(assigner: BaseAssigner, **options: int | None) -> None:

@@ -5,6 +5,7 @@ a list ``match_costs`` means the same in both packages. mmdet computes them for 
 each cost is one batched expression of predictions (L, B, Q, .) and ground truths (B, G, .). It is laid out as
 (L, B, G, Q): the many queries are contiguous in memory, and the solver reads one row per ground truth.
 """
+
 from collections.abc import Callable
 
 import torch
@@ -22,7 +23,9 @@ from ...errors import InputError
 from ..ground_truths import GroundTruths
 
 
-def softmax_cost(cost: ClassificationCost, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Tensor:
+def softmax_cost(
+    cost: ClassificationCost, logits: Tensor, boxes: Tensor, gts: GroundTruths
+) -> Tensor:
     """Return minus the probability of the ground truth's class (DETR, section 3.1)."""
     return _of_classes(logits.softmax(-1), gts.labels).neg_()
 
@@ -30,8 +33,9 @@ def softmax_cost(cost: ClassificationCost, logits: Tensor, boxes: Tensor, gts: G
 def focal_cost(cost: FocalLossCost, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Tensor:
     """Return the focal loss as a positive minus the focal loss as a negative (Deformable DETR, appendix A.4)."""
     if cost.binary_input:
-        raise InputError('FocalLossCost(binary_input=True) compares masks, which assign_batch does not have; '
-                         'use assign')
+        raise InputError(
+            'FocalLossCost(binary_input=True) compares masks, which assign_batch does not have; use assign'
+        )
     prob = _of_classes(logits, gts.labels).sigmoid_()
     rest = 1 - prob
     positive = _minus_focal_loss(prob, rest, cost).mul_(cost.alpha)
@@ -90,10 +94,9 @@ BATCHED: dict[type[BaseMatchCost], Callable[..., Tensor]] = {
 
 
 @torch.no_grad()
-def pairwise_costs(match_costs: list[BaseMatchCost],
-                   logits: Tensor,
-                   boxes: Tensor,
-                   gts: GroundTruths) -> Tensor:
+def pairwise_costs(
+    match_costs: list[BaseMatchCost], logits: Tensor, boxes: Tensor, gts: GroundTruths
+) -> Tensor:
     """Return the weighted sum of all costs.
 
     Args:
@@ -112,7 +115,9 @@ def pairwise_costs(match_costs: list[BaseMatchCost],
     unknown = [type(cost).__name__ for cost in match_costs if type(cost) not in BATCHED]
     if unknown:
         known = [kind.__name__ for kind in BATCHED]
-        raise TypeError(f'{unknown} in match_costs cannot be computed for a whole batch; assign_batch knows {known}')
+        raise TypeError(
+            f'{unknown} in match_costs cannot be computed for a whole batch; assign_batch knows {known}'
+        )
     logits = logits.detach().float()
     boxes = boxes.detach().float()
     total = None

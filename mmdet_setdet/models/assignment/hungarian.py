@@ -2,6 +2,7 @@
 
 It is the exact transport plan of :mod:`optimal_transport` in which every ground truth supplies one unit.
 """
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,10 +46,9 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
         costs = self.costs(logits, boxes, gts)
         return self.assign_batch(costs, gts.counts, gts.metas)
 
-    def assign_batch(self,
-                     costs: Tensor,
-                     counts: Sequence[int],
-                     metas: list[dict] | None = None) -> Matches:
+    def assign_batch(
+        self, costs: Tensor, counts: Sequence[int], metas: list[dict] | None = None
+    ) -> Matches:
         """Solve the L * B matching problems of a step.
 
         Args:
@@ -67,7 +67,7 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
         table = costs.transpose(2, 3).contiguous().cpu().numpy()
         preds, gts, layers = [], [], []
         for layer, image in np.ndindex(num_layers, num_images):
-            cost = table[layer, image, :counts[image]]
+            cost = table[layer, image, : counts[image]]
             gt, query = self._solve(cost, image_name(metas, image), f'decoder layer {layer}')
             problem = layer * num_images + image
             preds.append(problem * num_queries + query)
@@ -78,13 +78,16 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
             gt=np.concatenate(gts),
             layer=np.concatenate(layers),
             num_layers=num_layers,
-            device=costs.device)
+            device=costs.device,
+        )
 
-    def assign(self,
-               pred_instances: InstanceData,
-               gt_instances: InstanceData,
-               img_meta: dict | None = None,
-               **kwargs) -> AssignResult:
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        img_meta: dict | None = None,
+        **kwargs,
+    ) -> AssignResult:
         """Match the predictions of one image and one decoder layer (mmdet's interface).
 
         Args:
@@ -105,7 +108,8 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
         if self.k > 1:
             raise InputError(
                 f'HungarianAssigner: k={self.k} works for the one_to_many group of a detector of this package, which '
-                "calls match; mmdet's heads call assign, which matches each ground truth once: set k=1")
+                "calls match; mmdet's heads call assign, which matches each ground truth once: set k=1"
+            )
         gt_inds = gt_instances.labels.new_zeros(len(pred_instances))
         labels = torch.full_like(gt_inds, -1)
         if len(gt_instances) and len(pred_instances):
@@ -120,12 +124,13 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
             gt, pred = torch.from_numpy(np.stack(matched)).to(gt_inds.device)
             gt_inds[pred] = gt + 1
             labels[pred] = gt_instances.labels[gt]
-        return AssignResult(num_gts=len(gt_instances), gt_inds=gt_inds, max_overlaps=None, labels=labels)
+        return AssignResult(
+            num_gts=len(gt_instances), gt_inds=gt_inds, max_overlaps=None, labels=labels
+        )
 
-    def _solve(self,
-               cost: np.ndarray,
-               image: str,
-               predictions: str) -> tuple[np.ndarray, np.ndarray]:
+    def _solve(
+        self, cost: np.ndarray, image: str, predictions: str
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Solve the problem of one image.
 
         Args:

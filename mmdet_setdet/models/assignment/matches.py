@@ -1,4 +1,5 @@
 """Which prediction is assigned to which ground truth, for all decoder layers and images."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,30 +19,30 @@ class Matches:
         layer (Tensor): The decoder layer of each pair, long, (P, ).
         num_layers (int): L.
     """
+
     pred: Tensor
     gt: Tensor
     layer: Tensor
     num_layers: int
 
     @classmethod
-    def from_numpy(cls,
-                   pred: np.ndarray,
-                   gt: np.ndarray,
-                   layer: np.ndarray,
-                   num_layers: int,
-                   device: torch.device) -> 'Matches':
+    def from_numpy(
+        cls,
+        pred: np.ndarray,
+        gt: np.ndarray,
+        layer: np.ndarray,
+        num_layers: int,
+        device: torch.device,
+    ) -> 'Matches':
         """Send the pairs to the device in one copy."""
         indices = torch.from_numpy(np.stack([pred, gt, layer]))
         indices = indices.to(device, non_blocking=True)
         return cls(*indices, num_layers=num_layers)
 
     @classmethod
-    def known(cls,
-              counts: list[int],
-              num_gts: int,
-              num_groups: int,
-              num_layers: int,
-              device: torch.device) -> 'Matches':
+    def known(
+        cls, counts: list[int], num_gts: int, num_groups: int, num_layers: int, device: torch.device
+    ) -> 'Matches':
         """Return the matches of denoising queries: query g of every group belongs to ground truth g of its image.
 
         Example: two images with 2 and 1 ground truths (``counts=[2, 1]``), so G is 2; two groups, so each image has
@@ -80,7 +81,8 @@ class Matches:
             gt=gt.ravel(),
             layer=layer.ravel(),
             num_layers=num_layers,
-            device=device)
+            device=device,
+        )
 
     @property
     def num_pairs(self) -> Tensor:

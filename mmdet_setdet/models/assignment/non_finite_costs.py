@@ -4,6 +4,7 @@
 - The first time that an assigner meets one, it warns and names the image, the ground truth and the prediction.
 - If no cost of an image is finite, training stops with an error that names the image.
 """
+
 from collections.abc import Sequence
 
 from mmengine.logging import MMLogger
@@ -21,11 +22,9 @@ class NonFiniteCosts:
     def __init__(self) -> None:
         self._has_warned = False
 
-    def report(self,
-               image: str,
-               predictions: str,
-               pairs: Sequence[Sequence[int]],
-               num_costs: int) -> None:
+    def report(
+        self, image: str, predictions: str, pairs: Sequence[Sequence[int]], num_costs: int
+    ) -> None:
         """Warn of the pairs of one image whose cost is not finite.
 
         Args:
@@ -41,10 +40,12 @@ class NonFiniteCosts:
         if len(pairs) == num_costs:
             raise FloatingPointError(
                 f'{image}: no matching cost between its ground truths and {predictions} is finite, from prediction '
-                f'{prediction} on: the model has diverged (lower the learning rate) or the boxes of the image are NaN')
+                f'{prediction} on: the model has diverged (lower the learning rate) or the boxes of the image are NaN'
+            )
         if not self._has_warned:
             self._has_warned = True
             MMLogger.get_current_instance().warning(
                 f'{image}: {len(pairs)} of {num_costs} matching costs of {predictions} are not finite, the first '
                 f'between ground truth {gt} and prediction {prediction}; such pairs are never matched. '
-                'This warning is shown once.')
+                'This warning is shown once.'
+            )

@@ -8,6 +8,7 @@ supply and demand is 1, the exact plan is the Hungarian matching.
 :func:`dynamic_k`, :func:`with_background` and :func:`decode_plan` lead from label assignment to transport and back: how
 many predictions a ground truth gets, the supplies that follow from it, and the supplier of each prediction in a plan.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,18 +33,21 @@ class Transport:
             suppliers send is exact.
         iterations (int): Number of iterations done.
     """
+
     plan: Tensor
     error: Tensor
     iterations: int
 
 
 @torch.no_grad()
-def sinkhorn(costs: Tensor,
-             supply: Tensor,
-             demand: Tensor,
-             eps: float = 0.1,
-             iterations: int = 50,
-             tolerance: float = 1e-5) -> Transport:
+def sinkhorn(
+    costs: Tensor,
+    supply: Tensor,
+    demand: Tensor,
+    eps: float = 0.1,
+    iterations: int = 50,
+    tolerance: float = 1e-5,
+) -> Transport:
     """Solve a batch of transport problems with entropy by Sinkhorn-Knopp iterations (OTA, equations 8 to 11).
 
     The plan is ``exp((u + v - costs) / eps)`` with potentials u (B, S) and v (B, D) in the log domain. An iteration in
@@ -132,14 +136,16 @@ def exact_transport(costs: Tensor, supply: Tensor, demand: Tensor) -> Tensor:
     total_demand = demand.double().sum()
     if not torch.isclose(total_supply, total_demand):
         raise InputError(
-            f'supply adds up to {supply.sum():g} units and demand to {demand.sum():g}: there is no plan')
+            f'supply adds up to {supply.sum():g} units and demand to {demand.sum():g}: there is no plan'
+        )
     sent = block_diag([np.ones((1, num_demanders))] * num_suppliers)
     received = hstack([identity(num_demanders)] * num_suppliers)
     solution = linprog(
         costs.double().flatten().numpy(force=True),
         A_eq=vstack([sent, received]),
         b_eq=torch.cat([supply, demand]).double().numpy(force=True),
-        method='highs')
+        method='highs',
+    )
     return torch.from_numpy(solution.x).reshape(num_suppliers, num_demanders)
 
 
@@ -154,7 +160,7 @@ def dynamic_k(ious: Tensor, top_q: int) -> Tensor:
         Tensor: The sums rounded down, at least 1, long, (...).
     """
     largest = ious.topk(min(top_q, ious.shape[-1])).values
-    return largest.sum(-1).nan_to_num(0.).long().clamp_(min=1)
+    return largest.sum(-1).nan_to_num(0.0).long().clamp_(min=1)
 
 
 def with_background(k: Tensor, num_preds: int) -> Tensor:

@@ -8,6 +8,7 @@ An assignment is made in three steps:
 
 :class:`TransportProblem` has an example with numbers.
 """
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,7 @@ class BatchAssignResult:
         k (Tensor): Predictions that each ground truth wanted, long, (B, G); 0 where padded.
         error (Tensor): How far the transport was from converged, see :class:`Transport`, float32, (B, ).
     """
+
     gt_inds: Tensor
     labels: Tensor
     bboxes: Tensor
@@ -86,26 +88,32 @@ class OTAAssigner(BaseAssigner):
         InputError: An option is out of range.
     """
 
-    def __init__(self,
-                 score_form: str = 'logits',
-                 solver: str = 'sinkhorn',
-                 k: int | None = None,
-                 top_q: int = 20,
-                 center_radius: float | None = 2.5,
-                 nearest: int | None = None,
-                 iou_weight: float = 1.5,
-                 focal_alpha: float = 0.25,
-                 focal_gamma: float = 2.,
-                 eps: float = 0.1,
-                 iterations: int = 50,
-                 tolerance: float = 1e-5) -> None:
+    def __init__(
+        self,
+        score_form: str = 'logits',
+        solver: str = 'sinkhorn',
+        k: int | None = None,
+        top_q: int = 20,
+        center_radius: float | None = 2.5,
+        nearest: int | None = None,
+        iou_weight: float = 1.5,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        eps: float = 0.1,
+        iterations: int = 50,
+        tolerance: float = 1e-5,
+    ) -> None:
         if score_form not in SCORE_FORMS:
-            raise InputError(f'OTAAssigner: score_form={score_form!r} is not one of {list(SCORE_FORMS)}')
+            raise InputError(
+                f'OTAAssigner: score_form={score_form!r} is not one of {list(SCORE_FORMS)}'
+            )
         if solver not in SOLVERS:
             raise InputError(f'OTAAssigner: solver={solver!r} is not one of {list(SOLVERS)}')
         require_at_least_one(self, k=k, top_q=top_q, iterations=iterations, nearest=nearest)
         if eps <= 0:
-            raise InputError(f'OTAAssigner: eps={eps} must be above 0; 0 would be the exact plan, see exact_transport')
+            raise InputError(
+                f'OTAAssigner: eps={eps} must be above 0; 0 would be the exact plan, see exact_transport'
+            )
         self.score_form = score_form
         self.solver = solver
         self.k = k
@@ -120,11 +128,13 @@ class OTAAssigner(BaseAssigner):
         self.tolerance = tolerance
         self.non_finite_costs = NonFiniteCosts()
 
-    def assign(self,
-               pred_instances: InstanceData,
-               gt_instances: InstanceData,
-               gt_instances_ignore: InstanceData | None = None,
-               **kwargs) -> AssignResult:
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+        **kwargs,
+    ) -> AssignResult:
         """Assign the predictions of a single image (mmdet's interface).
 
         Args:
@@ -142,19 +152,19 @@ class OTAAssigner(BaseAssigner):
             scores=pred_instances.scores[None],
             bboxes=pred_instances.bboxes[None],
             priors=pred_instances.priors,
-            gts=GroundTruths.from_instances([gt_instances]))
+            gts=GroundTruths.from_instances([gt_instances]),
+        )
         return AssignResult(
             num_gts=len(gt_instances),
             gt_inds=result.gt_inds[0],
             max_overlaps=result.overlaps[0],
-            labels=result.labels[0])
+            labels=result.labels[0],
+        )
 
     @torch.no_grad()
-    def assign_batch(self,
-                     scores: Tensor,
-                     bboxes: Tensor,
-                     priors: Tensor,
-                     gts: GroundTruths) -> BatchAssignResult:
+    def assign_batch(
+        self, scores: Tensor, bboxes: Tensor, priors: Tensor, gts: GroundTruths
+    ) -> BatchAssignResult:
         """Assign the predictions of all images of a step.
 
         Args:
@@ -176,19 +186,19 @@ class OTAAssigner(BaseAssigner):
         return self.decode(problems, transports, gts, num_preds=len(priors))
 
     @torch.no_grad()
-    def build_problems(self,
-                       scores: Tensor,
-                       bboxes: Tensor,
-                       priors: Tensor,
-                       gts: GroundTruths) -> list[TransportProblem]:
+    def build_problems(
+        self, scores: Tensor, bboxes: Tensor, priors: Tensor, gts: GroundTruths
+    ) -> list[TransportProblem]:
         """Turn predictions and ground truths into transport problems; the arguments are those of :meth:`assign_batch`.
 
         Returns:
             list[TransportProblem]: At most two, see :func:`group_candidates`. Images without ground truths are in none.
         """
         if priors.dim() != 2 or priors.shape[1] != 4:
-            raise InputError(f'OTAAssigner: priors are {tuple(priors.shape)} but must be (N, 4): x, y, stride, stride; '
-                             'give the prior generator with_stride=True')
+            raise InputError(
+                f'OTAAssigner: priors are {tuple(priors.shape)} but must be (N, 4): x, y, stride, stride; '
+                'give the prior generator with_stride=True'
+            )
         if not gts.total or not len(priors):
             return []
         is_near = self.center_prior(priors.float(), gts.bboxes)
@@ -202,14 +212,16 @@ class OTAAssigner(BaseAssigner):
             for images, candidates in groups
         ]
 
-    def _build_problem(self,
-                       images: Tensor,
-                       candidates: Tensor,
-                       scores: Tensor,
-                       bboxes: Tensor,
-                       is_near: Tensor,
-                       is_allowed: Tensor,
-                       gts: GroundTruths) -> TransportProblem:
+    def _build_problem(
+        self,
+        images: Tensor,
+        candidates: Tensor,
+        scores: Tensor,
+        bboxes: Tensor,
+        is_near: Tensor,
+        is_allowed: Tensor,
+        gts: GroundTruths,
+    ) -> TransportProblem:
         """Build the problem of b of the B images.
 
         Args:
@@ -229,7 +241,8 @@ class OTAAssigner(BaseAssigner):
             scores=scores[images[:, None], preds],
             bboxes=bboxes[images[:, None], preds],
             labels=gts.labels[images],
-            gt_bboxes=gts.bboxes[images])
+            gt_bboxes=gts.bboxes[images],
+        )
 
         preds_per_gt = preds[:, None].expand_as(pair_costs)
         is_near = is_near[images].gather(2, preds_per_gt)
@@ -246,7 +259,8 @@ class OTAAssigner(BaseAssigner):
             pair_costs=finite_costs + FORBIDDEN * ~is_near,
             background=torch.where(background.isfinite(), background, 0),
             is_real=is_real,
-            num_preds=num_preds)
+            num_preds=num_preds,
+        )
         return TransportProblem(
             images=images,
             candidates=candidates,
@@ -256,7 +270,8 @@ class OTAAssigner(BaseAssigner):
             k=k,
             is_usable=is_usable,
             pair_costs=pair_costs,
-            ious=ious)
+            ious=ious,
+        )
 
     def solve(self, problem: TransportProblem) -> Transport:
         """Return the plan (b, G + 1, M + 1) of a problem, by the solver that was chosen."""
@@ -268,13 +283,16 @@ class OTAAssigner(BaseAssigner):
             problem.demand,
             eps=self.eps,
             iterations=self.iterations,
-            tolerance=self.tolerance)
+            tolerance=self.tolerance,
+        )
 
-    def decode(self,
-               problems: Sequence[TransportProblem],
-               transports: Sequence[Transport],
-               gts: GroundTruths,
-               num_preds: int) -> BatchAssignResult:
+    def decode(
+        self,
+        problems: Sequence[TransportProblem],
+        transports: Sequence[Transport],
+        gts: GroundTruths,
+        num_preds: int,
+    ) -> BatchAssignResult:
         """Read the assignment of all images off the plans.
 
         Args:
@@ -315,7 +333,8 @@ class OTAAssigner(BaseAssigner):
             overlaps=overlaps[:, :-1],
             costs=costs[:, :-1],
             k=k,
-            error=error)
+            error=error,
+        )
 
     @staticmethod
     def suppliers(problem: TransportProblem, transport: Transport) -> Tensor:
@@ -361,11 +380,9 @@ class OTAAssigner(BaseAssigner):
             is_nearest.scatter_(2, level[nearest], True)
         return is_nearest
 
-    def costs(self,
-              scores: Tensor,
-              bboxes: Tensor,
-              labels: Tensor,
-              gt_bboxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def costs(
+        self, scores: Tensor, bboxes: Tensor, labels: Tensor, gt_bboxes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the costs of M predictions and their IoU with the ground truths.
 
         Args:
@@ -410,12 +427,14 @@ class OTAAssigner(BaseAssigner):
             return ious.new_full(ious.shape[:2], self.k, dtype=torch.long)
         return dynamic_k(ious, self.top_q)
 
-    def _report(self,
-                is_bad: Tensor,
-                is_allowed: Tensor,
-                images: Tensor,
-                candidates: Tensor,
-                gts: GroundTruths) -> None:
+    def _report(
+        self,
+        is_bad: Tensor,
+        is_allowed: Tensor,
+        images: Tensor,
+        candidates: Tensor,
+        gts: GroundTruths,
+    ) -> None:
         """Report the allowed pairs (b, G, M) whose cost is not finite."""
         num_bad = is_bad.sum((1, 2))
         num_costs = is_allowed.sum((1, 2))
@@ -429,10 +448,9 @@ class OTAAssigner(BaseAssigner):
                 self.non_finite_costs.report(name, 'the predictions near them', pairs, num_costs)
 
     @staticmethod
-    def _with_others(pair_costs: Tensor,
-                     background: Tensor,
-                     is_real: Tensor,
-                     num_preds: int) -> tuple[Tensor, Tensor]:
+    def _with_others(
+        pair_costs: Tensor, background: Tensor, is_real: Tensor, num_preds: int
+    ) -> tuple[Tensor, Tensor]:
         """Append the background's row, and the column of all predictions that are not candidates.
 
         Args:

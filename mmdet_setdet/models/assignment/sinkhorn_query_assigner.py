@@ -1,4 +1,5 @@
 """Assign several decoder queries to each ground truth by optimal transport with dynamic k."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -32,12 +33,14 @@ class SinkhornQueryAssigner(BatchAssigner):
         InputError: An option is out of range.
     """
 
-    def __init__(self,
-                 match_costs: dict | list[dict],
-                 k: int | None = None,
-                 top_q: int = 20,
-                 eps: float = 0.1,
-                 iterations: int = 50) -> None:
+    def __init__(
+        self,
+        match_costs: dict | list[dict],
+        k: int | None = None,
+        top_q: int = 20,
+        eps: float = 0.1,
+        iterations: int = 50,
+    ) -> None:
         super().__init__(match_costs)
         require_at_least_one(self, k=k, top_q=top_q, iterations=iterations)
         if eps <= 0:
@@ -87,7 +90,8 @@ class SinkhornQueryAssigner(BatchAssigner):
             gt=image * num_gts + gt[problem, query],
             layer=layer,
             num_layers=num_layers,
-            device=logits.device)
+            device=logits.device,
+        )
 
     def _k(self, boxes: Tensor, gts: GroundTruths) -> Tensor:
         """Return k of each ground truth in each layer, long, (L, B, G)."""
@@ -124,4 +128,5 @@ class SinkhornQueryAssigner(BatchAssigner):
             image=image_name(gts.metas, image),
             predictions=f'decoder layer {layer}',
             pairs=is_bad[problem].nonzero(),
-            num_costs=gts.counts[image] * is_bad.shape[2])
+            num_costs=gts.counts[image] * is_bad.shape[2],
+        )

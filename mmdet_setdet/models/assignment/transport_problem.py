@@ -4,6 +4,7 @@ A *candidate* of an image is a prediction that at least one of its ground truths
 problem one by one. All other predictions get the background whatever they cost, so they are one more column with their
 summed demand; the plan is the same.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,7 @@ class TransportProblem:
         pair_costs (Tensor): Costs of the pairs before the centre prior, as :meth:`OTAAssigner.costs`, (b, G, M).
         ious (Tensor): IoU of the ground truths with the predicted boxes, (b, G, M).
     """
+
     images: Tensor
     candidates: Tensor
     costs: Tensor

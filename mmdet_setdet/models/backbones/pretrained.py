@@ -1,4 +1,5 @@
 """First weights of a backbone, from the checkpoint of a classifier or of a whole model."""
+
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit, update_init_info
 from mmengine.runner import CheckpointLoader, load_state_dict
@@ -45,10 +46,9 @@ def _is_pretrained(config: dict) -> bool:
     return config['type'] in ('Pretrained', PretrainedInit)
 
 
-def load_pretrained(backbone: nn.Module,
-                    checkpoint: str,
-                    prefix: str | None = None,
-                    map_location: str = 'cpu') -> None:
+def load_pretrained(
+    backbone: nn.Module, checkpoint: str, prefix: str | None = None, map_location: str = 'cpu'
+) -> None:
     """Load weights into a backbone, as mmengine's initializer 'Pretrained' does: what does not fit is logged.
 
     In addition, weights may be kept under 'model' in the file, as by the authors of CrossFormer and DETR; and a file of
@@ -74,7 +74,9 @@ def load_pretrained(backbone: nn.Module,
     if not any(_fits(name, value, own) for name, value in weights.items()):
         raise InputError(_explain(checkpoint, prefix, list(all_weights), list(own)))
     load_state_dict(backbone, weights, strict=False, logger='current')
-    if hasattr(backbone, '_params_init_info'):  # while the model of which it is a part is initialized
+    if hasattr(
+        backbone, '_params_init_info'
+    ):  # while the model of which it is a part is initialized
         update_init_info(backbone, init_info=f'Pretrained: load from {checkpoint}')
 
 
@@ -99,10 +101,7 @@ def _fits(name: str, value: object, own: dict[str, Tensor]) -> bool:
     return name in own and isinstance(value, Tensor) and value.shape == own[name].shape
 
 
-def _explain(checkpoint: str,
-             prefix: str | None,
-             names: list[str],
-             own_names: list[str]) -> str:
+def _explain(checkpoint: str, prefix: str | None, names: list[str], own_names: list[str]) -> str:
     """Return what to do about a checkpoint none of whose weights fits."""
     with_prefix = '' if prefix is None else f' with prefix={prefix!r}'
     message = f'{checkpoint}: none of its weights fits the backbone{with_prefix}'

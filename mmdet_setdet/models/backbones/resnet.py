@@ -1,4 +1,5 @@
 """mmdet's ResNet with what DETR needs: frozen batch norm that is folded away, and the authors' DC5."""
+
 import torch
 from mmdet.models.backbones import ResNet as MMDetResNet
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
@@ -79,17 +80,21 @@ class ResNet(PretrainedMixin, MMDetResNet):
         **kwargs: As for mmdet's ``ResNet``.
     """
 
-    def __init__(self,
-                 depth: int,
-                 *args,
-                 contract_dilation: bool = False,
-                 channels_last: bool | None = None,
-                 norm_cfg: dict = FROZEN_BN,
-                 zero_init_residual: bool = False,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        depth: int,
+        *args,
+        contract_dilation: bool = False,
+        channels_last: bool | None = None,
+        norm_cfg: dict = FROZEN_BN,
+        zero_init_residual: bool = False,
+        **kwargs,
+    ) -> None:
         self.contract_dilation = contract_dilation
         self.channels_last = channels_last
-        super().__init__(depth, *args, norm_cfg=norm_cfg, zero_init_residual=zero_init_residual, **kwargs)
+        super().__init__(
+            depth, *args, norm_cfg=norm_cfg, zero_init_residual=zero_init_residual, **kwargs
+        )
 
     def make_res_layer(self, **kwargs) -> nn.Sequential:
         """Make a stage as mmdet does, its first block less dilated if ``contract_dilation``."""
@@ -117,7 +122,7 @@ class ResNet(PretrainedMixin, MMDetResNet):
         for block in blocks:
             last_norm = block.norm3 if isinstance(block, Bottleneck) else block.norm2
             if isinstance(last_norm, FrozenBatchNorm2d):
-                last_norm.weight.fill_(len(blocks)**-0.5)
+                last_norm.weight.fill_(len(blocks) ** -0.5)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W) -> feature maps of ``out_indices``, each (B, C, H / stride, W / stride)."""

@@ -1,4 +1,5 @@
 """DAB-DETR's and DN-DETR's head: boxes as changes of anchors."""
+
 from collections.abc import Iterable
 from itertools import repeat
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from .detr_head import DETRHead
 
-FOCAL_LOSS = dict(type='FocalLoss', use_sigmoid=True, gamma=2., alpha=0.25, loss_weight=1.)
+FOCAL_LOSS = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
 
 
 @MODELS.register_module(name=['DABDETRHead', 'DNDETRHead'])

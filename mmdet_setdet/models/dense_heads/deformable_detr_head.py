@@ -1,4 +1,5 @@
 """Deformable DETR's head: decoder layers with predictors of their own."""
+
 from collections.abc import Callable
 
 import torch
@@ -23,14 +24,20 @@ class DeformableDETRHead(DETRHead):
         InputError: ``as_two_stage`` is True.
     """
 
-    def __init__(self, *args, share_pred_layer: bool = False, as_two_stage: bool = False, **kwargs) -> None:
+    def __init__(
+        self, *args, share_pred_layer: bool = False, as_two_stage: bool = False, **kwargs
+    ) -> None:
         if as_two_stage:
-            raise InputError('bbox_head.as_two_stage=True is not supported by mmdet_setdet.DeformableDETRHead')
+            raise InputError(
+                'bbox_head.as_two_stage=True is not supported by mmdet_setdet.DeformableDETRHead'
+            )
         self.share_pred_layer = share_pred_layer
         super().__init__(*args, **kwargs)
 
     def _init_layers(self) -> None:
-        self.cls_branches = self._branches(lambda: nn.Linear(self.embed_dims, self.cls_out_channels))
+        self.cls_branches = self._branches(
+            lambda: nn.Linear(self.embed_dims, self.cls_out_channels)
+        )
         self.reg_branches = self._branches(self._reg_branch)
 
     def _branches(self, build: Callable[[], nn.Module]) -> ModuleList:
@@ -52,7 +59,7 @@ class DeformableDETRHead(DETRHead):
             nn.init.zeros_(branch[-1].weight)
             nn.init.zeros_(branch[-1].bias)
         first_sides = self.reg_branches[0][-1].bias[2:]
-        nn.init.constant_(first_sides, -2.)
+        nn.init.constant_(first_sides, -2.0)
 
     @property
     def classifiers(self) -> ModuleList:
@@ -74,6 +81,6 @@ class DeformableDETRHead(DETRHead):
 
     @staticmethod
     def _per_layer(branches: ModuleList, hidden_states: Tensor) -> Tensor:
-        branches = branches[-len(hidden_states):]
+        branches = branches[-len(hidden_states) :]
         outputs = [branch(states) for branch, states in zip(branches, hidden_states)]
         return torch.stack(outputs)

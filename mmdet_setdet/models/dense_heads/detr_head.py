@@ -1,4 +1,5 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
+
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -19,9 +20,9 @@ from ..assignment import HungarianAssigner, Matches
 from ..ground_truths import GroundTruths
 from ..queries import GroupQueries
 
-SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1., bg_cls_weight=0.1)
-L1_LOSS = dict(type='L1Loss', loss_weight=5.)
-GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
+SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0, bg_cls_weight=0.1)
+L1_LOSS = dict(type='L1Loss', loss_weight=5.0)
+GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.0)
 
 
 def mean_over_processes(number: float | Tensor, device: torch.device) -> Tensor:
@@ -60,20 +61,22 @@ class DETRHead(BaseModule):
         InputError: ``train_cfg`` has no assigner, or one that cannot match a batch.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 embed_dims: int = 256,
-                 num_reg_fcs: int = 2,
-                 num_pred_layer: int = 6,
-                 sync_cls_avg_factor: bool | None = None,
-                 loss_cls: ConfigType = SOFTMAX_LOSS,
-                 loss_bbox: ConfigType = L1_LOSS,
-                 loss_iou: ConfigType = GIOU_LOSS,
-                 eps: float = 1e-3,
-                 log_layers: bool = False,
-                 train_cfg: OptConfigType = None,
-                 test_cfg: OptConfigType = None,
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dims: int = 256,
+        num_reg_fcs: int = 2,
+        num_pred_layer: int = 6,
+        sync_cls_avg_factor: bool | None = None,
+        loss_cls: ConfigType = SOFTMAX_LOSS,
+        loss_bbox: ConfigType = L1_LOSS,
+        loss_iou: ConfigType = GIOU_LOSS,
+        eps: float = 1e-3,
+        log_layers: bool = False,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.num_classes = num_classes
         self.embed_dims = embed_dims
@@ -87,7 +90,9 @@ class DETRHead(BaseModule):
         self.loss_iou = MODELS.build(loss_iou)
         use_sigmoid = self.loss_cls.use_sigmoid
         self.cls_out_channels = num_classes if use_sigmoid else num_classes + 1
-        self.sync_cls_avg_factor = use_sigmoid if sync_cls_avg_factor is None else sync_cls_avg_factor
+        self.sync_cls_avg_factor = (
+            use_sigmoid if sync_cls_avg_factor is None else sync_cls_avg_factor
+        )
         if train_cfg:
             self.assigner = _build_assigner(train_cfg)
         self._init_layers()
@@ -109,7 +114,9 @@ class DETRHead(BaseModule):
         """Iterable[nn.Module]: The classifier of all decoder layers, or one per layer."""
         return [self.fc_cls]
 
-    def forward(self, hidden_states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden_states: Tensor, references: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Predict from the states of all layers.
 
         Args:
@@ -134,10 +141,9 @@ class DETRHead(BaseModule):
         """Predict boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
         return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
-    def loss(self,
-             gts: GroundTruths,
-             groups: Sequence[GroupQueries] = (),
-             **states: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, gts: GroundTruths, groups: Sequence[GroupQueries] = (), **states: Tensor
+    ) -> dict[str, Tensor]:
         """Compute the losses of a step.
 
         Args:
@@ -171,20 +177,17 @@ class DETRHead(BaseModule):
         others = [values[:-1].sum() for values in losses.values()]
         return dict(last, loss_aux=torch.stack(others).sum())
 
-    def matching_losses(self,
-                        logits: Tensor,
-                        boxes: Tensor,
-                        gts: GroundTruths) -> dict[str, Tensor]:
+    def matching_losses(
+        self, logits: Tensor, boxes: Tensor, gts: GroundTruths
+    ) -> dict[str, Tensor]:
         """Match all layers and images, then compute each loss term per layer, see :meth:`loss_by_layer`."""
         logits = logits.float()
         matches = self.assigner.match(logits, boxes, gts)
         return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
 
-    def group_losses(self,
-                     logits: Tensor,
-                     boxes: Tensor,
-                     gts: GroundTruths,
-                     group: GroupQueries) -> dict[str, Tensor]:
+    def group_losses(
+        self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries
+    ) -> dict[str, Tensor]:
         """The same for a query group, matched by its own assigner and divided by the number of its pairs.
 
         The number of pairs is averaged over processes, like the number of gts of the matching part, so that a process
@@ -195,13 +198,15 @@ class DETRHead(BaseModule):
         losses = self.loss_by_layer(logits, boxes, gts, matches, matches.num_pairs, group.valid)
         return {term: group.loss_weight * values for term, values in losses.items()}
 
-    def loss_by_layer(self,
-                      logits: Tensor,
-                      boxes: Tensor,
-                      gts: GroundTruths,
-                      matches: Matches,
-                      num_pairs: float | Tensor,
-                      valid: Tensor | None = None) -> dict[str, Tensor]:
+    def loss_by_layer(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        gts: GroundTruths,
+        matches: Matches,
+        num_pairs: float | Tensor,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Compute each loss term per layer; queries that are not matched are to predict "no object".
 
         Args:
@@ -225,11 +230,9 @@ class DETRHead(BaseModule):
         loss_cls = self._classification_loss(logits, labels, cls_pairs, valid)
         return dict(loss_cls=loss_cls, **self._box_losses(boxes, gts, matches, averaged))
 
-    def _classification_loss(self,
-                             logits: Tensor,
-                             labels: Tensor,
-                             num_pairs: float | Tensor,
-                             valid: Tensor | None) -> Tensor:
+    def _classification_loss(
+        self, logits: Tensor, labels: Tensor, num_pairs: float | Tensor, valid: Tensor | None
+    ) -> Tensor:
         """The classification loss (L, ) of logits (L, B, Q, .) and labels (L, B, Q), K meaning "no object".
 
         The sigmoid loss is divided by the number of pairs, the softmax loss by the weights of its targets; without
@@ -257,11 +260,9 @@ class DETRHead(BaseModule):
             weight = reduce_mean(weight)
         return loss.sum((1, 2)) / weight.clamp(min=torch.finfo(loss.dtype).eps)
 
-    def _box_losses(self,
-                    boxes: Tensor,
-                    gts: GroundTruths,
-                    matches: Matches,
-                    num_pairs: Tensor) -> dict[str, Tensor]:
+    def _box_losses(
+        self, boxes: Tensor, gts: GroundTruths, matches: Matches, num_pairs: Tensor
+    ) -> dict[str, Tensor]:
         """``loss_bbox`` and ``loss_iou`` of the matched pairs, each (L, ); boxes are (L, B, Q, 4)."""
         pred = boxes.flatten(0, 2)[matches.pred]
         target = gts.boxes.flatten(0, 1)[matches.gt]
@@ -270,9 +271,12 @@ class DETRHead(BaseModule):
         giou = self.loss_iou(pred, target, reduction_override='none')
         return dict(
             loss_bbox=matches.sum_by_layer(l1) / num_pairs,
-            loss_iou=matches.sum_by_layer(giou) / num_pairs)
+            loss_iou=matches.sum_by_layer(giou) / num_pairs,
+        )
 
-    def predict(self, batch_data_samples: SampleList, rescale: bool = True, **states: Tensor) -> InstanceList:
+    def predict(
+        self, batch_data_samples: SampleList, rescale: bool = True, **states: Tensor
+    ) -> InstanceList:
         """Turn the states of the last layer into results.
 
         Args:
@@ -311,9 +315,9 @@ class DETRHead(BaseModule):
 def _with_class_weights(loss_cls: ConfigType, num_classes: int) -> dict:
     """Replace mmdet's ``class_weight`` and ``bg_cls_weight`` of a softmax loss by its K + 1 weights."""
     loss_cls = dict(loss_cls)
-    no_object_weight = loss_cls.pop('bg_cls_weight', 1.)
+    no_object_weight = loss_cls.pop('bg_cls_weight', 1.0)
     if not loss_cls.get('use_sigmoid', False):
-        weight = loss_cls.get('class_weight') or 1.
+        weight = loss_cls.get('class_weight') or 1.0
         loss_cls['class_weight'] = [weight] * num_classes + [no_object_weight]
     return loss_cls
 
@@ -322,14 +326,18 @@ def _build_assigner(train_cfg: ConfigType):
     """The assigner of a head, with ``match``; mmdet's Hungarian assigner is replaced by ours of the same costs."""
     config = train_cfg.get('assigner')
     if config is None:
-        raise InputError('model.train_cfg needs an assigner, e.g. dict(type="mmdet_setdet.HungarianAssigner", '
-                         f'match_costs=[...]); it has {sorted(train_cfg)}')
+        raise InputError(
+            'model.train_cfg needs an assigner, e.g. dict(type="mmdet_setdet.HungarianAssigner", '
+            f'match_costs=[...]); it has {sorted(train_cfg)}'
+        )
     assigner = TASK_UTILS.build(config)
     if type(assigner) is MMDetHungarianAssigner:
         assigner = HungarianAssigner(config['match_costs'])
     if not hasattr(assigner, 'match'):
-        raise InputError(f'model.train_cfg.assigner: {type(assigner).__name__} matches one image at a time, and this '
-                         'head a whole batch; use type="mmdet_setdet.HungarianAssigner"')
+        raise InputError(
+            f'model.train_cfg.assigner: {type(assigner).__name__} matches one image at a time, and this '
+            'head a whole batch; use type="mmdet_setdet.HungarianAssigner"'
+        )
     return assigner
 
 
@@ -344,7 +352,9 @@ def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return named
 
 
-def _in_pixels(boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict, rescale: bool) -> InstanceData:
+def _in_pixels(
+    boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict, rescale: bool
+) -> InstanceData:
     """The results of one image, boxes (cx, cy, w, h) in [0, 1] converted to pixels and clipped to the image."""
     height, width = meta['img_shape'][:2]
     size = boxes.new_tensor([width, height, width, height])

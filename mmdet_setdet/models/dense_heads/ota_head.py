@@ -1,4 +1,5 @@
 """OTA's head: FCOS's towers, trained with the assignment of a transport plan (Ge et al., arXiv 2103.14259)."""
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads import FCOSHead
@@ -12,7 +13,7 @@ from ...registry import MODELS, TASK_UTILS
 from ..assignment import OTAAssigner
 from ..ground_truths import GroundTruths
 
-GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.)
+GIOU_LOSS = dict(type='GIoULoss', loss_weight=2.0)
 IOU_BRANCH_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.5)
 
 
@@ -44,13 +45,15 @@ class OTAHead(FCOSHead):
         InputError: The assigner is not an :class:`OTAAssigner`.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
-                 point_offset: float = 0.5,
-                 loss_bbox: dict = GIOU_LOSS,
-                 loss_centerness: dict = IOU_BRANCH_LOSS,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        point_offset: float = 0.5,
+        loss_bbox: dict = GIOU_LOSS,
+        loss_centerness: dict = IOU_BRANCH_LOSS,
+        **kwargs,
+    ) -> None:
         super().__init__(
             num_classes,
             in_channels,
@@ -60,21 +63,26 @@ class OTAHead(FCOSHead):
             loss_centerness=loss_centerness,
             # NMS sees boxes as they are predicted; they are clipped after it.
             bbox_coder=dict(type='DistancePointBBoxCoder', clip_border=False),
-            **kwargs)
+            **kwargs,
+        )
         self.prior_generator = MlvlPointGenerator(self.strides, offset=point_offset)
         train_cfg = self.train_cfg or {}
         self.assigner = TASK_UTILS.build(train_cfg.get('assigner', dict(type='OTAAssigner')))
         if not isinstance(self.assigner, OTAAssigner):
-            raise InputError(f'OTAHead: train_cfg.assigner is a {type(self.assigner).__name__}, which cannot assign a '
-                             "batch of dense predictions; use type='OTAAssigner'")
+            raise InputError(
+                f'OTAHead: train_cfg.assigner is a {type(self.assigner).__name__}, which cannot assign a '
+                "batch of dense predictions; use type='OTAAssigner'"
+            )
 
-    def loss_by_feat(self,
-                     cls_scores: list[Tensor],
-                     bbox_preds: list[Tensor],
-                     iou_preds: list[Tensor],
-                     batch_gt_instances: list[InstanceData],
-                     batch_img_metas: list[dict],
-                     batch_gt_instances_ignore: list[InstanceData] | None = None) -> dict[str, Tensor]:
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        iou_preds: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> dict[str, Tensor]:
         """Assign the predictions and compute the losses.
 
         Args:
@@ -108,27 +116,20 @@ class OTAHead(FCOSHead):
         pred_bboxes = bboxes[is_assigned]
         if len(pred_bboxes):
             loss_bbox = self.loss_bbox(
-                pred_bboxes,
-                targets.bboxes[is_assigned],
-                avg_factor=num_assigned)
+                pred_bboxes, targets.bboxes[is_assigned], avg_factor=num_assigned
+            )
         else:
             # Without boxes mmdet's loss is a constant, and the parameters would get no gradient.
             loss_bbox = pred_bboxes.sum()
-        loss_cls = self.loss_cls(
-            logits.flatten(0, 1),
-            labels.flatten(),
-            avg_factor=num_assigned)
+        loss_cls = self.loss_cls(logits.flatten(0, 1), labels.flatten(), avg_factor=num_assigned)
         loss_iou = self.loss_centerness(
-            iou_logits[is_assigned],
-            targets.overlaps[is_assigned],
-            avg_factor=num_assigned)
+            iou_logits[is_assigned], targets.overlaps[is_assigned], avg_factor=num_assigned
+        )
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_iou=loss_iou)
 
-    def predict_by_feat(self,
-                        cls_scores: list[Tensor],
-                        bbox_preds: list[Tensor],
-                        iou_preds: list[Tensor],
-                        **kwargs) -> list[InstanceData]:
+    def predict_by_feat(
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], iou_preds: list[Tensor], **kwargs
+    ) -> list[InstanceData]:
         """Return the detections per image; arguments as in :meth:`loss_by_feat`, with distances in pixels.
 
         The score decides which ``nms_pre`` predictions of a level are kept. So class and IoU are combined here, not
@@ -154,12 +155,14 @@ class OTAHead(FCOSHead):
         log_score = (F.logsigmoid(class_logits) + F.logsigmoid(iou_logits)) / 2
         return log_score - torch.log(-torch.expm1(log_score))
 
-    def _bbox_post_process(self,
-                           results: InstanceData,
-                           cfg: dict,
-                           rescale: bool = False,
-                           with_nms: bool = True,
-                           img_meta: dict | None = None) -> InstanceData:
+    def _bbox_post_process(
+        self,
+        results: InstanceData,
+        cfg: dict,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict | None = None,
+    ) -> InstanceData:
         """Apply NMS, clip the boxes to the image and drop empty ones."""
         results = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         height, width = img_meta['ori_shape' if rescale else 'img_shape'][:2]

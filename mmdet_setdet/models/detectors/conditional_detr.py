@@ -29,7 +29,10 @@ class ConditionalDETR(PointQueries, DETR):
     predicts. A learned query's point is a function of its position. Parameters have the names of mmdet's
     ConditionalDETR.
     """
-    default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.ConditionalDecoder')
+
+    default_types = dict(
+        encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.ConditionalDecoder'
+    )
 
     def learned_queries(self, embedding: Tensor, batch_size: int) -> dict[str, Tensor]:
         """As :meth:`DETR.learned_queries`, and their ``points`` (x, y) before the sigmoid, (B, N, 2)."""
@@ -37,9 +40,19 @@ class ConditionalDETR(PointQueries, DETR):
         points = self.decoder.ref_point_head(queries['query_pos'])
         return dict(queries, points=points)
 
-    def forward_decoder(self, query: Tensor, query_pos: Tensor, points: Tensor, self_attn_mask: Tensor | None,
-                        memory: Tensor, memory_mask: Tensor | None, memory_pos: Tensor,
-                        levels: FeatureLevels) -> dict[str, Tensor]:
+    def forward_decoder(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        points: Tensor,
+        self_attn_mask: Tensor | None,
+        memory: Tensor,
+        memory_mask: Tensor | None,
+        memory_pos: Tensor,
+        levels: FeatureLevels,
+    ) -> dict[str, Tensor]:
         """Decode Q queries: ``hidden_states`` (L, B, Q, C), and the ``references`` of all layers, (1, B, Q, 2)."""
-        hidden_states = self.decoder(query, query_pos, points, memory, memory_pos, self_attn_mask, memory_mask)
+        hidden_states = self.decoder(
+            query, query_pos, points, memory, memory_pos, self_attn_mask, memory_mask
+        )
         return dict(hidden_states=hidden_states, references=points.sigmoid()[None])

@@ -31,14 +31,17 @@ class DABDETR(DETR):
             one.
         **kwargs: As :class:`DETR`.
     """
+
     default_types = dict(encoder='mmdet_setdet.DABEncoder', decoder='mmdet_setdet.DABDecoder')
 
-    def __init__(self,
-                 *args,
-                 num_patterns: int = 0,
-                 with_random_refpoints: bool = False,
-                 learn_content: bool = False,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        num_patterns: int = 0,
+        with_random_refpoints: bool = False,
+        learn_content: bool = False,
+        **kwargs,
+    ) -> None:
         self.num_patterns = num_patterns
         self.with_random_refpoints = with_random_refpoints
         self.learn_content = learn_content
@@ -68,7 +71,9 @@ class DABDETR(DETR):
         queries = self.learned_queries(anchors, batch_size)
         if self.learn_content:
             missing = self.embed_dims - self.tgt_embed.embedding_dim
-            content = F.pad(self.tgt_embed.weight, (0, missing))  # an indicator of 0, if there is denoising
+            content = F.pad(
+                self.tgt_embed.weight, (0, missing)
+            )  # an indicator of 0, if there is denoising
             queries['query'] = content.expand(batch_size, -1, -1)
         if self.num_patterns > 0:
             # Pattern after pattern, each with all anchors.
@@ -92,8 +97,16 @@ class DABDETR(DETR):
         """Make queries of noised gts: noised boxes are anchors."""
         return dict(query=noised.content, anchors=noised.anchors)
 
-    def forward_decoder(self, query: Tensor, anchors: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
-                        memory_mask: Tensor | None, memory_pos: Tensor, levels: FeatureLevels) -> dict[str, Tensor]:
+    def forward_decoder(
+        self,
+        query: Tensor,
+        anchors: Tensor,
+        self_attn_mask: Tensor | None,
+        memory: Tensor,
+        memory_mask: Tensor | None,
+        memory_pos: Tensor,
+        levels: FeatureLevels,
+    ) -> dict[str, Tensor]:
         """Decode Q queries: ``hidden_states`` (L, B, Q, C), and as ``references`` the boxes that layers start from in
         [0, 1], (L, B, Q, 4)."""
         hidden_states, references = self.decoder(
@@ -104,5 +117,6 @@ class DABDETR(DETR):
             box_branches=self.bbox_head.box_branches,
             levels=levels,
             self_attn_mask=self_attn_mask,
-            memory_mask=memory_mask)
+            memory_mask=memory_mask,
+        )
         return dict(hidden_states=hidden_states, references=references)

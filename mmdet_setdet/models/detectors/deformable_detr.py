@@ -33,24 +33,32 @@ class DeformableDETR(PointQueries, DETR):
     Raises:
         InputError: ``as_two_stage`` is True.
     """
-    default_types = dict(encoder='mmdet_setdet.DeformableEncoder', decoder='mmdet_setdet.DeformableDecoder')
 
-    def __init__(self,
-                 *args,
-                 bbox_head: ConfigType,
-                 with_box_refine: bool = False,
-                 as_two_stage: bool = False,
-                 num_feature_levels: int = 4,
-                 **kwargs) -> None:
+    default_types = dict(
+        encoder='mmdet_setdet.DeformableEncoder', decoder='mmdet_setdet.DeformableDecoder'
+    )
+
+    def __init__(
+        self,
+        *args,
+        bbox_head: ConfigType,
+        with_box_refine: bool = False,
+        as_two_stage: bool = False,
+        num_feature_levels: int = 4,
+        **kwargs,
+    ) -> None:
         if as_two_stage:
-            raise InputError("model.as_two_stage=True: mmdet_setdet.DeformableDETR has one stage; take mmdet's "
-                             "DeformableDETR for two (type='DeformableDETR', without the prefix)")
+            raise InputError(
+                "model.as_two_stage=True: mmdet_setdet.DeformableDETR has one stage; take mmdet's "
+                "DeformableDETR for two (type='DeformableDETR', without the prefix)"
+            )
         self.with_box_refine = with_box_refine
         super().__init__(
             *args,
             bbox_head=dict(bbox_head, share_pred_layer=not with_box_refine),
             num_feature_levels=num_feature_levels,
-            **kwargs)
+            **kwargs,
+        )
 
     def _init_queries(self) -> None:
         if self.denoising is not None:
@@ -74,11 +82,20 @@ class DeformableDETR(PointQueries, DETR):
         return dict(
             query=self.mark_as_matching(content),
             query_pos=query_pos,
-            points=self.reference_points_fc(query_pos))
+            points=self.reference_points_fc(query_pos),
+        )
 
-    def forward_decoder(self, query: Tensor, query_pos: Tensor, points: Tensor, self_attn_mask: Tensor | None,
-                        memory: Tensor, memory_mask: Tensor | None, memory_pos: Tensor,
-                        levels: FeatureLevels) -> dict[str, Tensor]:
+    def forward_decoder(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        points: Tensor,
+        self_attn_mask: Tensor | None,
+        memory: Tensor,
+        memory_mask: Tensor | None,
+        memory_pos: Tensor,
+        levels: FeatureLevels,
+    ) -> dict[str, Tensor]:
         """Decode Q queries: ``hidden_states`` (L, B, Q, C), and the ``references`` that layers start from in [0, 1].
 
         These are the points of all layers, (1, B, Q, 2), or with ``with_box_refine`` boxes, (L, B, Q, 4).
@@ -94,7 +111,8 @@ class DeformableDETR(PointQueries, DETR):
             level_start_index=None,
             valid_ratios=levels.valid_ratios,
             reg_branches=self.bbox_head.box_branches if self.with_box_refine else None,
-            self_attn_mask=self_attn_mask)
+            self_attn_mask=self_attn_mask,
+        )
         if self.with_box_refine:
             # The first layer has no size to start from; 0.5 is 0 before the sigmoid.
             first = F.pad(references, (0, 2), value=0.5)

@@ -41,18 +41,23 @@ class DETR(DetectionTransformer):
     Raises:
         InputError: The head is not one of this package.
     """
+
     default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
 
-    def __init__(self,
-                 *args,
-                 decoder: ConfigType,
-                 bbox_head: ConfigType,
-                 denoising: OptConfigType = None,
-                 one_to_many: OptConfigType = None,
-                 query_groups: OptConfigType = None,
-                 num_feature_levels: int = 1,
-                 **kwargs) -> None:
-        self.group_configs = dict(denoising=denoising, one_to_many=one_to_many, **(query_groups or {}))
+    def __init__(
+        self,
+        *args,
+        decoder: ConfigType,
+        bbox_head: ConfigType,
+        denoising: OptConfigType = None,
+        one_to_many: OptConfigType = None,
+        query_groups: OptConfigType = None,
+        num_feature_levels: int = 1,
+        **kwargs,
+    ) -> None:
+        self.group_configs = dict(
+            denoising=denoising, one_to_many=one_to_many, **(query_groups or {})
+        )
         self.num_feature_levels = num_feature_levels
         self._check_head(bbox_head['type'])
         bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
@@ -62,8 +67,10 @@ class DETR(DetectionTransformer):
         head_class = MODELS.mmdet.get(head_type) if isinstance(head_type, str) else head_type
         if head_class is not None and not issubclass(head_class, DETRHead):
             name = head_class.__name__
-            raise InputError(f"model.bbox_head is mmdet's {name}, which this {type(self).__name__} cannot train; set "
-                             f"model.bbox_head.type='mmdet_setdet.{name}'")
+            raise InputError(
+                f"model.bbox_head is mmdet's {name}, which this {type(self).__name__} cannot train; set "
+                f"model.bbox_head.type='mmdet_setdet.{name}'"
+            )
 
     def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
@@ -94,7 +101,9 @@ class DETR(DetectionTransformer):
             setattr(self, name, None)
             return
         options = dict(config)
-        default_type = dict(denoising='mmdet_setdet.Denoising', one_to_many='mmdet_setdet.OneToMany').get(name)
+        default_type = dict(
+            denoising='mmdet_setdet.Denoising', one_to_many='mmdet_setdet.OneToMany'
+        ).get(name)
         group_type = MODELS.get(options.pop('type', default_type))
         setattr(self, name, group_type.from_detector(self, **options))
 
@@ -111,10 +120,12 @@ class DETR(DetectionTransformer):
         head_inputs = self.forward_transformer(feats, batch_data_samples, gts)
         return self.bbox_head.loss(gts, **head_inputs)
 
-    def forward_transformer(self,
-                            img_feats: tuple[Tensor],
-                            batch_data_samples: OptSampleList = None,
-                            gts: GroundTruths | None = None) -> dict:
+    def forward_transformer(
+        self,
+        img_feats: tuple[Tensor],
+        batch_data_samples: OptSampleList = None,
+        gts: GroundTruths | None = None,
+    ) -> dict:
         """Turn feature maps into decoded queries: tokens -> memory -> queries -> hidden states.
 
         Args:
@@ -132,35 +143,42 @@ class DETR(DetectionTransformer):
         decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)
         return dict(**decoder_outputs, **head_inputs)
 
-    def pre_transformer(self,
-                        img_feats: tuple[Tensor],
-                        batch_data_samples: OptSampleList = None) -> tuple[dict, dict]:
+    def pre_transformer(
+        self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None
+    ) -> tuple[dict, dict]:
         """Flatten feature maps to tokens.
 
         Returns:
             tuple[dict, dict]: For the encoder S tokens (B, S, C), positions (B, S, C), padding (B, S) or None, and
             the feature levels; for the decoder the last three.
         """
-        feats = img_feats[-self.num_feature_levels:]
+        feats = img_feats[-self.num_feature_levels :]
         sizes = {}
         if batch_data_samples:
             sizes['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
             sizes['input_size'] = batch_data_samples[0].batch_input_shape
         levels = FeatureLevels.from_maps(feats, **sizes)
 
-        pos = [self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)]
+        pos = [
+            self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)
+        ]
         if self.num_feature_levels > 1:
-            pos = [level_pos + embed[:, None, None] for level_pos, embed in zip(pos, self.level_embed)]
+            pos = [
+                level_pos + embed[:, None, None] for level_pos, embed in zip(pos, self.level_embed)
+            ]
         tokens, pos = levels.flatten(feats), levels.flatten(pos)
         padding = levels.padding
         encoder_inputs = dict(feat=tokens, feat_mask=padding, feat_pos=pos, levels=levels)
         decoder_inputs = dict(memory_mask=padding, memory_pos=pos, levels=levels)
         return encoder_inputs, decoder_inputs
 
-    def forward_encoder(self, feat: Tensor, feat_mask: Tensor | None, feat_pos: Tensor,
-                        levels: FeatureLevels) -> dict[str, Tensor]:
+    def forward_encoder(
+        self, feat: Tensor, feat_mask: Tensor | None, feat_pos: Tensor, levels: FeatureLevels
+    ) -> dict[str, Tensor]:
         """Encode the image tokens: ``memory`` (B, S, C)."""
-        memory = self.encoder(query=feat, query_pos=feat_pos, key_padding_mask=feat_mask, levels=levels)
+        memory = self.encoder(
+            query=feat, query_pos=feat_pos, key_padding_mask=feat_mask, levels=levels
+        )
         return dict(memory=memory)
 
     def pre_decoder(self, memory: Tensor, gts: GroundTruths | None = None) -> tuple[dict, dict]:
@@ -216,8 +234,16 @@ class DETR(DetectionTransformer):
             return content
         return content + self.denoising.matching_content()
 
-    def forward_decoder(self, query: Tensor, query_pos: Tensor, self_attn_mask: Tensor | None, memory: Tensor,
-                        memory_mask: Tensor | None, memory_pos: Tensor, levels: FeatureLevels) -> dict[str, Tensor]:
+    def forward_decoder(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        self_attn_mask: Tensor | None,
+        memory: Tensor,
+        memory_mask: Tensor | None,
+        memory_pos: Tensor,
+        levels: FeatureLevels,
+    ) -> dict[str, Tensor]:
         """Decode Q queries: ``hidden_states`` of all decoder layers, (L, B, Q, C)."""
         hidden_states = self.decoder(
             query=query,
@@ -226,5 +252,6 @@ class DETR(DetectionTransformer):
             query_pos=query_pos,
             key_pos=memory_pos,
             self_attn_mask=self_attn_mask,
-            key_padding_mask=memory_mask)
+            key_padding_mask=memory_mask,
+        )
         return dict(hidden_states=hidden_states)

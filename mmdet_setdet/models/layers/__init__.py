@@ -8,7 +8,19 @@ from .feature_levels import FeatureLevels
 from .frozen_bn import FrozenBatchNorm2d
 
 __all__ = [
-    'ConditionalAttention', 'ConditionalDecoder', 'DABDecoder', 'DABEncoder', 'DETRDecoder', 'DETREncoder',
-    'DeformableAttention', 'DeformableDABDecoder', 'DeformableDecoder', 'DeformableEncoder', 'FeatureLevels',
-    'FrozenBatchNorm2d', 'LevelAttention', 'MultiheadAttention', 'attend'
+    'ConditionalAttention',
+    'ConditionalDecoder',
+    'DABDecoder',
+    'DABEncoder',
+    'DETRDecoder',
+    'DETREncoder',
+    'DeformableAttention',
+    'DeformableDABDecoder',
+    'DeformableDecoder',
+    'DeformableEncoder',
+    'FeatureLevels',
+    'FrozenBatchNorm2d',
+    'LevelAttention',
+    'MultiheadAttention',
+    'attend',
 ]

@@ -3,6 +3,7 @@
 mmdet's modules write the attention of every head, (B, heads, Q, K), to memory and keep it for backward; the fused
 kernels do not.
 """
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
@@ -12,13 +13,15 @@ from torch import Tensor
 from .feature_levels import FeatureLevels
 
 
-def attend(query: Tensor,
-           key: Tensor,
-           value: Tensor,
-           num_heads: int,
-           attn_mask: Tensor | None = None,
-           key_padding_mask: Tensor | None = None,
-           dropout: float = 0.) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
     """Compute multi-head attention of tensors that are already projected.
 
     Args:
@@ -44,7 +47,8 @@ def attend(query: Tensor,
         _split_heads(key, num_heads),
         _split_heads(value, num_heads),
         attn_mask=allowed,
-        dropout_p=dropout)
+        dropout_p=dropout,
+    )
     return output.transpose(1, 2).flatten(2)
 
 
@@ -60,19 +64,21 @@ class MultiheadAttention(MMCVMultiheadAttention):
         # mmcv's default is one dict for all modules, and ``dropout=0.1`` of any mmdet model is written into it: every
         # module built after that would drop.
         if dropout_layer is None:
-            dropout_layer = dict(type='Dropout', drop_prob=0.)
+            dropout_layer = dict(type='Dropout', drop_prob=0.0)
         super().__init__(*args, dropout_layer=dict(dropout_layer), **kwargs)
 
-    def forward(self,
-                query: Tensor,
-                key: Tensor | None = None,
-                value: Tensor | None = None,
-                identity: Tensor | None = None,
-                query_pos: Tensor | None = None,
-                key_pos: Tensor | None = None,
-                attn_mask: Tensor | None = None,
-                key_padding_mask: Tensor | None = None,
-                **kwargs) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
         """Attend and add the identity, see mmcv. Masks as in :func:`attend`; (B, Q, C), (B, K, C) -> (B, Q, C)."""
         is_self_attention = key is None or key is query
         if key is None:
@@ -96,7 +102,8 @@ class MultiheadAttention(MMCVMultiheadAttention):
             self.num_heads,
             attn_mask,
             key_padding_mask,
-            dropout=self.attn.dropout if self.training else 0.)
+            dropout=self.attn.dropout if self.training else 0.0,
+        )
         output = self.proj_drop(self.attn.out_proj(output))
         return identity + self.dropout_layer(output)
 
@@ -105,14 +112,16 @@ class ConditionalAttention(MMDetConditionalAttention):
     """mmdet's ``ConditionalAttention``: content and position have projections of their own, and in cross attention
     they are concatenated rather than added (Conditional DETR, section 3.2), through :func:`attend`."""
 
-    def forward_attn(self,
-                     query: Tensor,
-                     key: Tensor,
-                     value: Tensor,
-                     attn_mask: Tensor | None = None,
-                     key_padding_mask: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward_attn(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
         """Attend to projected tensors, masks as in :func:`attend`; return the output and, instead of weights, None."""
-        dropout = self.attn_drop.p if self.training else 0.
+        dropout = self.attn_drop.p if self.training else 0.0
         output = attend(query, key, value, self.num_heads, attn_mask, key_padding_mask, dropout)
         return self.out_proj(output), None
 
@@ -123,16 +132,18 @@ class LevelAttention(ConditionalAttention):
     The levels share all projections (DAB-DETR's deformable-encoder-only model).
     """
 
-    def forward(self,
-                query: Tensor,
-                key: Tensor,
-                level_weights: Tensor,
-                levels: FeatureLevels,
-                query_pos: Tensor,
-                ref_sine_embed: Tensor,
-                key_pos: Tensor,
-                key_padding_mask: Tensor | None = None,
-                is_first: bool = False) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        level_weights: Tensor,
+        levels: FeatureLevels,
+        query_pos: Tensor,
+        ref_sine_embed: Tensor,
+        key_pos: Tensor,
+        key_padding_mask: Tensor | None = None,
+        is_first: bool = False,
+    ) -> Tensor:
         """Attend to each level and add the query, see mmdet's ``ConditionalAttention`` for all other arguments.
 
         Args:
@@ -163,7 +174,7 @@ class LevelAttention(ConditionalAttention):
             masks = levels.split(key_padding_mask)
 
         # Weights add up to one, so projecting the mixture is projecting each level.
-        mixed = 0.
+        mixed = 0.0
         weights = level_weights.split(1, -1)
         for weight, level_key, level_value, mask in zip(weights, keys, values, masks):
             mixed = mixed + weight * self._attend_to_level(q, level_key, level_value, mask)
@@ -175,15 +186,14 @@ class LevelAttention(ConditionalAttention):
         position = position.unflatten(-1, (self.num_heads, -1))
         return torch.cat([content, position], -1).flatten(2)
 
-    def _attend_to_level(self,
-                         query: Tensor,
-                         key: Tensor,
-                         value: Tensor,
-                         key_padding_mask: Tensor | None) -> Tensor:
+    def _attend_to_level(
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None
+    ) -> Tensor:
         return attend(
             query,
             key,
             value,
             self.num_heads,
             key_padding_mask=key_padding_mask,
-            dropout=self.attn_drop.p if self.training else 0.)
+            dropout=self.attn_drop.p if self.training else 0.0,
+        )

@@ -1,7 +1,10 @@
 """Conditional DETR's decoder (arXiv 2108.06152): each query attends near its own reference point."""
 
 import torch
-from mmdet.models.layers.transformer import ConditionalDetrTransformerDecoder, coordinate_to_encoding
+from mmdet.models.layers.transformer import (
+    ConditionalDetrTransformerDecoder,
+    coordinate_to_encoding,
+)
 from mmengine.model import ModuleList
 from torch import Tensor
 
@@ -19,18 +22,22 @@ class ConditionalDecoder(XavierInit, ConditionalDetrTransformerDecoder):
 
     def _init_layers(self) -> None:
         super()._init_layers()
-        self.layers = ModuleList([DABDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
+        self.layers = ModuleList(
+            [DABDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)]
+        )
         for layer in self.layers[1:]:
             layer.cross_attn.qpos_proj = None
 
-    def forward(self,
-                query: Tensor,
-                query_pos: Tensor,
-                points: Tensor,
-                memory: Tensor,
-                memory_pos: Tensor,
-                self_attn_mask: Tensor | None = None,
-                memory_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        points: Tensor,
+        memory: Tensor,
+        memory_pos: Tensor,
+        self_attn_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
         """Decode queries with reference points.
 
         Args:
@@ -57,6 +64,7 @@ class ConditionalDecoder(XavierInit, ConditionalDetrTransformerDecoder):
                 ref_sine_embed=scaled,
                 self_attn_masks=self_attn_mask,
                 key_padding_mask=memory_mask,
-                is_first=index == 0)
+                is_first=index == 0,
+            )
             states.append(self.post_norm(query))
         return torch.stack(states)

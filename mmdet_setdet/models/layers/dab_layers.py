@@ -1,9 +1,15 @@
 """DAB-DETR's encoder and decoder: queries are anchor boxes that every layer refines (DAB-DETR, section 4)."""
+
 import math
 from collections.abc import Iterable
 
 import torch
-from mmdet.models.layers.transformer import MLP, DABDetrTransformerDecoder, coordinate_to_encoding, inverse_sigmoid
+from mmdet.models.layers.transformer import (
+    MLP,
+    DABDetrTransformerDecoder,
+    coordinate_to_encoding,
+    inverse_sigmoid,
+)
 from mmdet.models.layers.transformer.dab_detr_layers import DABDetrTransformerDecoderLayer
 from mmengine.model import ModuleList
 from torch import Tensor, nn
@@ -40,15 +46,23 @@ class LevelDABDecoderLayer(DABDecoderLayer):
         self.cross_attn = LevelAttention(**self.cross_attn_cfg)
         self.lvl_attn = nn.Linear(self.embed_dims, self.num_levels)
 
-    def forward(self, query: Tensor, key: Tensor, query_pos: Tensor, self_attn_masks: Tensor | None,
-                **kwargs) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        query_pos: Tensor,
+        self_attn_masks: Tensor | None,
+        **kwargs,
+    ) -> Tensor:
         """See mmdet's layer and :meth:`LevelAttention.forward`."""
         # The authors weigh the levels by the projected query of the self attention, before it. Projecting it twice
         # costs little: there are far fewer queries than keys.
         projected = self.self_attn.qcontent_proj(query) + self.self_attn.qpos_proj(query_pos)
         level_weights = self.lvl_attn(projected).softmax(-1)
 
-        query = self.self_attn(query, query, query_pos, key_pos=query_pos, attn_mask=self_attn_masks)
+        query = self.self_attn(
+            query, query, query_pos, key_pos=query_pos, attn_mask=self_attn_masks
+        )
         query = self.norms[0](query)
         query = self.cross_attn(query, key, level_weights, query_pos=query_pos, **kwargs)
         query = self.norms[1](query)
@@ -85,11 +99,13 @@ class DABEncoder(DETREncoder):
         super()._init_layers()
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
-    def forward(self,
-                query: Tensor,
-                query_pos: Tensor,
-                key_padding_mask: Tensor | None,
-                levels: FeatureLevels | None = None) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        key_padding_mask: Tensor | None,
+        levels: FeatureLevels | None = None,
+    ) -> Tensor:
         """See :meth:`DETREncoder.forward`."""
         for layer in self.layers:
             scaled_pos = query_pos * self.query_scale(query)
@@ -116,14 +132,16 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
             ``with_modulated_hw_attn`` (width and height modulate the attention, DAB-DETR equation 6).
     """
 
-    def __init__(self,
-                 *args,
-                 eps: float = 1e-3,
-                 temperature: float = 10000,
-                 scale: float = 2 * math.pi,
-                 local_init: bool = False,
-                 num_levels: int = 1,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        eps: float = 1e-3,
+        temperature: float = 10000,
+        scale: float = 2 * math.pi,
+        local_init: bool = False,
+        num_levels: int = 1,
+        **kwargs,
+    ) -> None:
         self.num_levels = num_levels
         super().__init__(*args, **kwargs)
         self.eps = eps
@@ -152,15 +170,17 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                 attention = layer.cross_attn
                 attention.qpos_sine_proj.load_state_dict(attention.kpos_proj.state_dict())
 
-    def forward(self,
-                query: Tensor,
-                anchors: Tensor,
-                memory: Tensor,
-                memory_pos: Tensor,
-                box_branches: Iterable[nn.Module],
-                levels: FeatureLevels | None = None,
-                self_attn_mask: Tensor | None = None,
-                memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        query: Tensor,
+        anchors: Tensor,
+        memory: Tensor,
+        memory_pos: Tensor,
+        box_branches: Iterable[nn.Module],
+        levels: FeatureLevels | None = None,
+        self_attn_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Decode anchor boxes.
 
         Args:
@@ -183,8 +203,10 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         references, states = [reference], []
         level_inputs = dict(levels=levels) if self.num_levels > 1 else {}
         for index, (layer, box_branch) in enumerate(zip(self.layers, box_branches)):
-            encoding = coordinate_to_encoding(reference, self.embed_dims // 2, self.temperature, self.scale)
-            centre_encoding = encoding[..., :self.embed_dims]
+            encoding = coordinate_to_encoding(
+                reference, self.embed_dims // 2, self.temperature, self.scale
+            )
+            centre_encoding = encoding[..., : self.embed_dims]
             query = layer(
                 query,
                 memory,
@@ -194,7 +216,8 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
                 self_attn_masks=self_attn_mask,
                 key_padding_mask=memory_mask,
                 is_first=index == 0,
-                **level_inputs)
+                **level_inputs,
+            )
             states.append(self.post_norm(query))
             if index + 1 < self.num_layers:
                 change = box_branch(query)

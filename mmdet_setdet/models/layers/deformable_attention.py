@@ -1,4 +1,5 @@
 """Multi-scale deformable attention (Zhu et al., arXiv 2010.04159): mmcv's module for any device."""
+
 from collections.abc import Sequence
 
 import torch
@@ -20,17 +21,19 @@ class DeformableAttention(MultiScaleDeformableAttention):
     resolves.
     """
 
-    def forward(self,
-                query: Tensor,
-                key: Tensor | None = None,
-                value: Tensor | None = None,
-                identity: Tensor | None = None,
-                query_pos: Tensor | None = None,
-                key_padding_mask: Tensor | None = None,
-                reference_points: Tensor | None = None,
-                spatial_shapes: Shapes | Tensor | None = None,
-                level_start_index: Tensor | None = None,
-                **kwargs) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        reference_points: Tensor | None = None,
+        spatial_shapes: Shapes | Tensor | None = None,
+        level_start_index: Tensor | None = None,
+        **kwargs,
+    ) -> Tensor:
         """Attend to a few points of each level around each query's reference.
 
         Args:
@@ -69,7 +72,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
         value = self.value_proj(value)
         if key_padding_mask is not None:
-            value = value.masked_fill(key_padding_mask[..., None], 0.)
+            value = value.masked_fill(key_padding_mask[..., None], 0.0)
         value = self._split_heads(value)
         weights = self._split_heads(self.attention_weights(query)).softmax(-1)
         offsets = self._split_heads(self.sampling_offsets(query))
@@ -82,22 +85,25 @@ class DeformableAttention(MultiScaleDeformableAttention):
     def _check(self, shapes: Shapes, num_tokens: int, reference_dims: int) -> None:
         if len(shapes) != self.num_levels:
             name = type(self).__name__
-            raise ValueError(f'spatial_shapes has {len(shapes)} levels, but num_levels of {name} is {self.num_levels}')
+            raise ValueError(
+                f'spatial_shapes has {len(shapes)} levels, but num_levels of {name} is {self.num_levels}'
+            )
         expected = sum(h * w for h, w in shapes)
         if expected != num_tokens:
-            raise ValueError(f'spatial_shapes {shapes} make {expected} tokens, but value has {num_tokens}')
+            raise ValueError(
+                f'spatial_shapes {shapes} make {expected} tokens, but value has {num_tokens}'
+            )
         if reference_dims not in (2, 4):
-            raise ValueError(f'reference_points must be (x, y) or (cx, cy, w, h), got {reference_dims} numbers')
+            raise ValueError(
+                f'reference_points must be (x, y) or (cx, cy, w, h), got {reference_dims} numbers'
+            )
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))
 
-    def _sample(self,
-                value: Tensor,
-                shapes: Shapes,
-                offsets: Tensor,
-                weights: Tensor,
-                references: Tensor) -> Tensor:
+    def _sample(
+        self, value: Tensor, shapes: Shapes, offsets: Tensor, weights: Tensor, references: Tensor
+    ) -> Tensor:
         """Return the weighted sum of the values at the sampling points, (B, Q, heads * D).
 
         Args:
@@ -130,7 +136,6 @@ class DeformableAttention(MultiScaleDeformableAttention):
         centres = centres.repeat_interleave(self.num_points, 2)
         units = units.repeat_interleave(self.num_points, 2)
         points = torch.addcmul(
-            centres.flatten(2)[:, :, None],
-            offsets,
-            units.flatten(2)[:, :, None])
+            centres.flatten(2)[:, :, None], offsets, units.flatten(2)[:, :, None]
+        )
         return points.unflatten(-1, (self.num_levels, self.num_points, 2))

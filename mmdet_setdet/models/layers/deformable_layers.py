@@ -1,4 +1,5 @@
 """Deformable DETR's encoder and decoder (arXiv 2010.04159), and DAB-DETR's decoder with deformable attention."""
+
 import math
 from collections.abc import Iterable
 
@@ -55,11 +56,18 @@ class DeformableEncoder(DeformableInit, DeformableDetrTransformerEncoder):
     """mmdet's Deformable DETR encoder of :class:`DeformableEncoderLayer`: tokens sample a few points of each level."""
 
     def _init_layers(self) -> None:
-        self.layers = ModuleList([DeformableEncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
+        self.layers = ModuleList(
+            [DeformableEncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)]
+        )
         self.embed_dims = self.layers[0].embed_dims
 
-    def forward(self, query: Tensor, query_pos: Tensor, key_padding_mask: Tensor | None,
-                levels: FeatureLevels) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        key_padding_mask: Tensor | None,
+        levels: FeatureLevels,
+    ) -> Tensor:
         """Encode image tokens.
 
         Args:
@@ -78,7 +86,8 @@ class DeformableEncoder(DeformableInit, DeformableDetrTransformerEncoder):
                 query_pos,
                 key_padding_mask,
                 reference_points=points,
-                spatial_shapes=levels.shapes)
+                spatial_shapes=levels.shapes,
+            )
         return query
 
 
@@ -90,7 +99,9 @@ class DeformableDecoder(DeformableInit, DeformableDetrTransformerDecoder):
         super().__init__(*args, post_norm_cfg=post_norm_cfg, **kwargs)
 
     def _init_layers(self) -> None:
-        self.layers = ModuleList([DeformableDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
+        self.layers = ModuleList(
+            [DeformableDecoderLayer(**self.layer_cfg) for _ in range(self.num_layers)]
+        )
         self.embed_dims = self.layers[0].embed_dims
 
 
@@ -105,12 +116,14 @@ class DeformableDABDecoder(DeformableDecoder):
         **kwargs: As mmdet's ``DeformableDetrTransformerDecoder``: ``num_layers``, ``layer_cfg``.
     """
 
-    def __init__(self,
-                 *args,
-                 eps: float = 1e-3,
-                 temperature: float = 10000,
-                 scale: float = 2 * math.pi,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        eps: float = 1e-3,
+        temperature: float = 10000,
+        scale: float = 2 * math.pi,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.eps = eps
         self.temperature = temperature
@@ -121,15 +134,17 @@ class DeformableDABDecoder(DeformableDecoder):
         self.ref_point_head = MLP(2 * self.embed_dims, self.embed_dims, self.embed_dims, 2)
         self.query_scale = MLP(self.embed_dims, self.embed_dims, self.embed_dims, 2)
 
-    def forward(self,
-                query: Tensor,
-                anchors: Tensor,
-                memory: Tensor,
-                memory_pos: Tensor,
-                box_branches: Iterable[nn.Module],
-                levels: FeatureLevels,
-                self_attn_mask: Tensor | None = None,
-                memory_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        query: Tensor,
+        anchors: Tensor,
+        memory: Tensor,
+        memory_pos: Tensor,
+        box_branches: Iterable[nn.Module],
+        levels: FeatureLevels,
+        self_attn_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Decode anchor boxes as :meth:`DABDecoder.forward`, with two differences.
 
         States are not normalised, and the box that a layer starts from passes no gradient to the layer before: both as
@@ -141,7 +156,9 @@ class DeformableDABDecoder(DeformableDecoder):
         for index, (layer, box_branch) in enumerate(zip(self.layers, box_branches)):
             references.append(reference)
             boxes = reference[:, :, None] * ratios  # as shares of each padded level, (B, Q, L, 4)
-            encoding = coordinate_to_encoding(boxes[:, :, 0], self.embed_dims // 2, self.temperature, self.scale)
+            encoding = coordinate_to_encoding(
+                boxes[:, :, 0], self.embed_dims // 2, self.temperature, self.scale
+            )
             query_pos = self.ref_point_head(encoding)
             if index > 0:
                 query_pos = query_pos * self.query_scale(query)
@@ -152,7 +169,8 @@ class DeformableDABDecoder(DeformableDecoder):
                 self_attn_mask=self_attn_mask,
                 key_padding_mask=memory_mask,
                 reference_points=boxes,
-                spatial_shapes=levels.shapes)
+                spatial_shapes=levels.shapes,
+            )
             states.append(query)
             with torch.no_grad():
                 change = box_branch(query)

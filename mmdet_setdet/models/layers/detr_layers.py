@@ -51,11 +51,13 @@ class DETREncoder(XavierInit, DetrTransformerEncoder):
         self.layers = ModuleList([EncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)])
         self.embed_dims = self.layers[0].embed_dims
 
-    def forward(self,
-                query: Tensor,
-                query_pos: Tensor,
-                key_padding_mask: Tensor | None,
-                levels: FeatureLevels | None = None) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        key_padding_mask: Tensor | None,
+        levels: FeatureLevels | None = None,
+    ) -> Tensor:
         """Encode image tokens.
 
         Args:

@@ -1,4 +1,5 @@
 """The feature maps behind a sequence of tokens."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,15 +17,18 @@ class FeatureLevels:
         masks (list[Tensor | None]): True where a cell shows padding only, (B, h, w); None where no image is padded.
         valid_ratios (Tensor): Width and height of the image as a share of each map's, (B, L, 2).
     """
+
     shapes: list[tuple[int, int]]
     masks: list[Tensor | None]
     valid_ratios: Tensor
 
     @classmethod
-    def from_maps(cls,
-                  maps: Sequence[Tensor],
-                  image_sizes: Sequence[tuple[int, int]] | None = None,
-                  input_size: tuple[int, int] | None = None) -> 'FeatureLevels':
+    def from_maps(
+        cls,
+        maps: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> 'FeatureLevels':
         """Find out what is padding in feature maps, by nearest-neighbour reduction as in DETR; without a device sync.
 
         For example an image 6 pixels wide in a batch 8 pixels wide, on a map with 4 columns: 0 0 0 0 0 0 1 1 are the
@@ -43,7 +47,9 @@ class FeatureLevels:
             return cls(shapes, [None] * len(maps), ratios)
 
         height, width = input_size
-        image_heights, image_widths = torch.tensor(image_sizes).to(device, non_blocking=True).unbind(1)
+        image_heights, image_widths = (
+            torch.tensor(image_sizes).to(device, non_blocking=True).unbind(1)
+        )
         padded_rows = _padded_lines(height, image_heights)
         padded_columns = _padded_lines(width, image_widths)
         masks, ratios = [], []
@@ -81,7 +87,9 @@ class FeatureLevels:
             x = (torch.arange(width, device=device) + 0.5) / width
             y, x = torch.meshgrid(y, x, indexing='ij')
             grid = torch.stack([x, y], -1).flatten(0, 1)
-            centres.append(grid / ratios[:, None])  # in [0, 1] of the image, which is the same on all levels
+            centres.append(
+                grid / ratios[:, None]
+            )  # in [0, 1] of the image, which is the same on all levels
         centres = torch.cat(centres, 1)
         return centres[:, :, None] * self.valid_ratios[:, None]
 

@@ -1,4 +1,5 @@
 """Batch norm whose statistics and affine parameters never change."""
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ class FrozenBatchNorm2d(nn.Module):
         num_features (int): Number of channels C.
         eps (float): Added to the variance.
     """
+
     _abbr_ = 'bn'  # mmcv names norm layers after it, so keys stay bn1, bn2, ...
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:

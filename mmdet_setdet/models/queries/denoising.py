@@ -1,4 +1,5 @@
 """Denoising: gts with noise become queries whose matches are known beforehand (DN-DETR, section 4)."""
+
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class DenoisingQueries:
         valid (Tensor): False where padded, (B, N).
         num_groups (int): Number of groups.
     """
+
     content: Tensor
     anchors: Tensor
     valid: Tensor
@@ -85,20 +87,23 @@ class Denoising(QueryGroup):
         InputError: An option is out of its range.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 embed_dims: int,
-                 num_groups: int = 5,
-                 label_noise_scale: float = 0.2,
-                 box_noise_scale: float = 0.4,
-                 eps: float = 1e-3,
-                 loss_weight: float = 1.) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dims: int,
+        num_groups: int = 5,
+        label_noise_scale: float = 0.2,
+        box_noise_scale: float = 0.4,
+        eps: float = 1e-3,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if num_groups < 1 or not 0 <= label_noise_scale <= 1 or box_noise_scale < 0:
             raise InputError(
                 'denoising needs num_groups >= 1, label_noise_scale in [0, 1] and box_noise_scale >= 0, '
                 f'got {num_groups}, {label_noise_scale}, {box_noise_scale}; '
-                'to switch denoising off set model.denoising=None')
+                'to switch denoising off set model.denoising=None'
+            )
         self.num_classes = num_classes
         self.num_groups = num_groups
         self.label_noise_scale = label_noise_scale
@@ -127,7 +132,8 @@ class Denoising(QueryGroup):
             sees_matching=noised.sees_matching,
             assigner=noised,
             valid=noised.valid,
-            loss_weight=self.loss_weight)
+            loss_weight=self.loss_weight,
+        )
 
     def forward(self, gts: GroundTruths) -> DenoisingQueries:
         """Draw the noise and build the queries: query ``p * G + g`` is gt g in group p.
@@ -142,13 +148,14 @@ class Denoising(QueryGroup):
         valid = gts.mask.repeat(1, self.num_groups)
 
         label_embedding = self.label_enc(self.noise_labels(labels))
-        content = nn.functional.pad(label_embedding, (0, 1), value=1.)
+        content = nn.functional.pad(label_embedding, (0, 1), value=1.0)
         anchors = inverse_sigmoid(self.noise_boxes(boxes), self.eps)
         return DenoisingQueries(
             content=content * valid[..., None],
             anchors=anchors * valid[..., None],
             valid=valid,
-            num_groups=self.num_groups)
+            num_groups=self.num_groups,
+        )
 
     def noise_labels(self, labels: Tensor) -> Tensor:
         """Replace each label, with probability ``label_noise_scale``, by one drawn uniformly from all classes."""

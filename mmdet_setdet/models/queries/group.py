@@ -8,6 +8,7 @@ The detector asks each :class:`QueryGroup` for its :class:`GroupQueries` of the 
 queries, and hands the list to the head. The head matches each group by the group's own assigner and adds one loss per
 group. Neither knows a group by name.
 """
+
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,13 +44,14 @@ class GroupQueries:
             are valid.
         loss_weight (float): Weight of the group's losses.
     """
+
     name: str
     queries: dict[str, Tensor]
     blocked: Tensor
     sees_matching: bool
     assigner: Assigner
     valid: Tensor | None = None
-    loss_weight: float = 1.
+    loss_weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.blocked)

@@ -1,4 +1,5 @@
 """A group of learned queries several of which are matched to each gt, in training only (H-DETR, arXiv 2207.13080)."""
+
 import torch
 from mmdet.models.detectors import DetectionTransformer
 from torch import nn
@@ -26,16 +27,20 @@ class OneToMany(QueryGroup):
         InputError: ``num_queries`` is below 1.
     """
 
-    def __init__(self,
-                 num_queries: int,
-                 query_dims: int,
-                 match_costs: list[dict],
-                 assigner: dict | None = None,
-                 loss_weight: float = 1.) -> None:
+    def __init__(
+        self,
+        num_queries: int,
+        query_dims: int,
+        match_costs: list[dict],
+        assigner: dict | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         if num_queries < 1:
-            raise InputError(f'one_to_many.num_queries={num_queries} must be 1 or more; to switch the group off set '
-                             'model.one_to_many=None')
+            raise InputError(
+                f'one_to_many.num_queries={num_queries} must be 1 or more; to switch the group off set '
+                'model.one_to_many=None'
+            )
         default = dict(type='mmdet_setdet.SinkhornQueryAssigner', match_costs=match_costs)
         self.assigner = TASK_UTILS.build({**default, **(assigner or {})})
         self.query_embedding = nn.Embedding(num_queries, query_dims)
@@ -47,7 +52,8 @@ class OneToMany(QueryGroup):
         return cls(
             query_dims=detector.query_embedding.embedding_dim,
             match_costs=detector.train_cfg['assigner']['match_costs'],
-            **options)
+            **options,
+        )
 
     def queries_for(self, detector: DetectionTransformer, gts: GroundTruths) -> GroupQueries:
         """The group's learned queries; all of them see each other, and no others."""
@@ -56,7 +62,10 @@ class OneToMany(QueryGroup):
         return GroupQueries(
             name='one_to_many',
             queries=detector.learned_queries(embedding, len(gts.counts)),
-            blocked=torch.zeros(num_queries, num_queries, dtype=torch.bool, device=embedding.device),
+            blocked=torch.zeros(
+                num_queries, num_queries, dtype=torch.bool, device=embedding.device
+            ),
             sees_matching=False,
             assigner=self.assigner,
-            loss_weight=self.loss_weight)
+            loss_weight=self.loss_weight,
+        )

@@ -1,4 +1,5 @@
 """Test-time augmentation of dense detectors in which each view of an image may detect boxes of a range of sizes."""
+
 from collections.abc import Sequence
 
 import torch
@@ -13,8 +14,13 @@ from ...errors import InputError
 from ...registry import MODELS
 
 
-def soft_vote(bboxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float = 0.65,
-              score_threshold: float = 0.05) -> tuple[Tensor, Tensor, Tensor]:
+def soft_vote(
+    bboxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    iou_threshold: float = 0.65,
+    score_threshold: float = 0.05,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the boxes of different views of an image.
 
     In each class the box with the highest score collects all boxes whose IoU with it is above ``iou_threshold``. It
@@ -37,7 +43,9 @@ def soft_vote(bboxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: flo
     all_labels = [labels[:0]]
     for label in labels.unique():
         is_class = labels == label
-        voted, voted_scores = _vote_in_class(bboxes[is_class], scores[is_class], iou_threshold, score_threshold)
+        voted, voted_scores = _vote_in_class(
+            bboxes[is_class], scores[is_class], iou_threshold, score_threshold
+        )
         all_bboxes.append(voted)
         all_scores.append(voted_scores)
         all_labels.append(label.expand(len(voted)))
@@ -46,8 +54,9 @@ def soft_vote(bboxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: flo
     return torch.cat(all_bboxes)[order], scores[order], torch.cat(all_labels)[order]
 
 
-def _vote_in_class(bboxes: Tensor, scores: Tensor, iou_threshold: float,
-                   score_threshold: float) -> tuple[Tensor, Tensor]:
+def _vote_in_class(
+    bboxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float
+) -> tuple[Tensor, Tensor]:
     """Merge the boxes of a single class, see :func:`soft_vote`."""
     kept = nms(bboxes, scores, iou_threshold)[1]
     ious = bbox_overlaps(bboxes[kept], bboxes)
@@ -92,17 +101,21 @@ class ScaleRangeTTA(DetTTAModel):
             cannot be divided among the ranges.
     """
 
-    def __init__(self,
-                 module: dict | nn.Module,
-                 scale_ranges: Sequence[tuple[float, float]],
-                 iou_threshold: float = 0.65,
-                 score_threshold: float = 0.05,
-                 max_per_img: int = 100,
-                 test_cfg: dict | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        module: dict | nn.Module,
+        scale_ranges: Sequence[tuple[float, float]],
+        iou_threshold: float = 0.65,
+        score_threshold: float = 0.05,
+        max_per_img: int = 100,
+        test_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
         if test_cfg:
             if isinstance(module, nn.Module):
-                raise InputError('ScaleRangeTTA: test_cfg is for a model that is not built yet; give module=dict(...)')
+                raise InputError(
+                    'ScaleRangeTTA: test_cfg is for a model that is not built yet; give module=dict(...)'
+                )
             module = {**module, 'test_cfg': {**module.get('test_cfg', {}), **test_cfg}}
         super().__init__(module=module, **kwargs)
         self.scale_ranges = scale_ranges
@@ -117,21 +130,29 @@ class ScaleRangeTTA(DetTTAModel):
     def _merge(self, views: list[DetDataSample]) -> DetDataSample:
         """Merge the results of the views of one image."""
         if len(views) % len(self.scale_ranges):
-            raise InputError(f'ScaleRangeTTA: {len(views)} views of {views[0].img_path} cannot be divided among '
-                             f'{len(self.scale_ranges)} scale_ranges; tta_pipeline must have a size for each')
+            raise InputError(
+                f'ScaleRangeTTA: {len(views)} views of {views[0].img_path} cannot be divided among '
+                f'{len(self.scale_ranges)} scale_ranges; tta_pipeline must have a size for each'
+            )
         instances = [view.pred_instances for view in views]
         bboxes, scores = self.merge_aug_bboxes(
             [pred.bboxes for pred in instances],
             [pred.scores for pred in instances],
-            [view.metainfo for view in views])
+            [view.metainfo for view in views],
+        )
         labels = torch.cat([pred.labels for pred in instances])
         low, high = self._size_limits(instances, bboxes).unbind(1)
         area = (bboxes[:, 2:] - bboxes[:, :2]).prod(1)
         in_range = (area > low**2) & (area < high**2)
         bboxes, scores, labels = soft_vote(
-            bboxes[in_range], scores[in_range], labels[in_range], self.iou_threshold, self.score_threshold)
+            bboxes[in_range],
+            scores[in_range],
+            labels[in_range],
+            self.iou_threshold,
+            self.score_threshold,
+        )
         result = InstanceData(bboxes=bboxes, scores=scores, labels=labels)
-        views[0].pred_instances = result[:self.max_per_img]
+        views[0].pred_instances = result[: self.max_per_img]
         return views[0]
 
     def _size_limits(self, instances: list[InstanceData], bboxes: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """Drawing which predictions each ground truth of an image gets: one panel per assigner, side by side."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,18 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 # Far from each other and from a pale image.
-COLOURS = ('#d7191c', '#1f6fd6', '#1a9641', '#e87b00', '#8a2be2', '#00a0b0', '#d81b9a', '#7a4a1e', '#9a9a00', '#20206e')
+COLOURS = (
+    '#d7191c',
+    '#1f6fd6',
+    '#1a9641',
+    '#e87b00',
+    '#8a2be2',
+    '#00a0b0',
+    '#d81b9a',
+    '#7a4a1e',
+    '#9a9a00',
+    '#20206e',
+)
 GREY = '#555555'
 DASHED = (0, (3, 2))
 DPI = 150
@@ -37,6 +49,7 @@ class AssignerResult(NamedTuple):
         gt_index (ndarray): Index of each prediction's ground truth, -1 for none, (N, ).
         costs (ndarray): Cost of each prediction for its ground truth, 0 without one, (N, ).
     """
+
     name: str
     gt_index: np.ndarray
     costs: np.ndarray
@@ -77,7 +90,9 @@ class _Layout:
 
     def panel(self, number: int) -> tuple[float, float, float, float]:
         """Return left, bottom, width and height of a panel, as shares of the sheet."""
-        return self._share(self._left(number), self.panel_bottom, self.panel_width, self.panel_height)
+        return self._share(
+            self._left(number), self.panel_bottom, self.panel_width, self.panel_height
+        )
 
     def table(self, number: int) -> tuple[float, float, float, float]:
         """Return the place of the table below a panel."""
@@ -94,13 +109,23 @@ class _Layout:
     def _left(self, number: int) -> float:
         return MARGIN + number * (self.panel_width + GAP)
 
-    def _share(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+    def _share(
+        self, left: float, bottom: float, width: float, height: float
+    ) -> tuple[float, float, float, float]:
         return left / self.width, bottom / self.height, width / self.width, height / self.height
 
 
-def draw_assignments(image: np.ndarray, bboxes: np.ndarray, points: np.ndarray, results: Sequence[AssignerResult],
-                     out: str | Path, strides: np.ndarray | None = None, pred_bboxes: np.ndarray | None = None,
-                     title: str = '', note: str = '') -> None:
+def draw_assignments(
+    image: np.ndarray,
+    bboxes: np.ndarray,
+    points: np.ndarray,
+    results: Sequence[AssignerResult],
+    out: str | Path,
+    strides: np.ndarray | None = None,
+    pred_bboxes: np.ndarray | None = None,
+    title: str = '',
+    note: str = '',
+) -> None:
     """Draw the image once per assigner, each ground truth and its predictions in the same colour.
 
     Below each panel there is, for each ground truth by its number in the image, how many predictions it gets and their
@@ -121,7 +146,9 @@ def draw_assignments(image: np.ndarray, bboxes: np.ndarray, points: np.ndarray, 
         ValueError: No assigner, or no ground truth.
     """
     if not len(results) or not len(bboxes):
-        raise ValueError(f'{len(results)} assigners and {len(bboxes)} objects: there is nothing to draw.')
+        raise ValueError(
+            f'{len(results)} assigners and {len(bboxes)} objects: there is nothing to draw.'
+        )
     height, width = image.shape[:2]
     layout = _Layout((width, height), len(results), len(bboxes))
     diameters = _diameters(strides, layout.inches_per_pixel, len(points))
@@ -154,7 +181,7 @@ def colour_of(index: int) -> str:
 def _diameters(strides: np.ndarray | None, inches_per_pixel: float, num_points: int) -> np.ndarray:
     """Return the diameters of the dots in points, (N, ): those of a level are 1.5 times those of the level before."""
     if strides is None:
-        return np.full(num_points, 7.)
+        return np.full(num_points, 7.0)
     # Dots of the first level fit side by side.
     spacing = POINTS_PER_INCH * inches_per_pixel * strides.min()
     smallest = np.clip(0.45 * spacing, 2.5, 5)
@@ -162,8 +189,9 @@ def _diameters(strides: np.ndarray | None, inches_per_pixel: float, num_points: 
     return np.minimum(smallest * 1.5**level, 20)
 
 
-def _badge_centres(bboxes: np.ndarray, points: np.ndarray, size: tuple[int, int],
-                   pixels_per_point: float) -> np.ndarray:
+def _badge_centres(
+    bboxes: np.ndarray, points: np.ndarray, size: tuple[int, int], pixels_per_point: float
+) -> np.ndarray:
     """Place the number of each ground truth at a corner of its box, off other numbers and off the dots, (G, 2).
 
     The candidates in order of preference, a and b above the box, c and d below it, e and f inside::
@@ -198,7 +226,9 @@ def _draw_image(panel: Axes, image: np.ndarray) -> None:
     grey = image.mean(-1, keepdims=True)
     muted = grey + 0.4 * (image - grey)
     pale = 255 - 0.5 * (255 - muted)
-    panel.imshow(pale.clip(0, 255).astype(np.uint8), extent=(0, width, height, 0), interpolation='bicubic')
+    panel.imshow(
+        pale.clip(0, 255).astype(np.uint8), extent=(0, width, height, 0), interpolation='bicubic'
+    )
     panel.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
 
 
@@ -211,7 +241,9 @@ def _draw_heading(panel: Axes, result: AssignerResult) -> None:
     panel.set_title(f'{result.name}: {text}', fontsize=FONT + 1, pad=4)
 
 
-def _draw_boxes(panel: Axes, bboxes: np.ndarray, pred_bboxes: np.ndarray | None, result: AssignerResult) -> None:
+def _draw_boxes(
+    panel: Axes, bboxes: np.ndarray, pred_bboxes: np.ndarray | None, result: AssignerResult
+) -> None:
     """Draw the ground truths' boxes and, dashed, those of their predictions."""
     size = (panel.get_xlim()[1], panel.get_ylim()[0])
     halo = [withStroke(linewidth=3.2, foreground='white')]
@@ -222,10 +254,14 @@ def _draw_boxes(panel: Axes, bboxes: np.ndarray, pred_bboxes: np.ndarray | None,
             continue
         preds, _ = result.of_gt(index)
         for pred_bbox in pred_bboxes[preds]:
-            panel.add_patch(_rectangle(pred_bbox, size, color=colour, linewidth=1.2, linestyle=DASHED))
+            panel.add_patch(
+                _rectangle(pred_bbox, size, color=colour, linewidth=1.2, linestyle=DASHED)
+            )
 
 
-def _draw_dots(panel: Axes, points: np.ndarray, diameters: np.ndarray, result: AssignerResult) -> None:
+def _draw_dots(
+    panel: Axes, points: np.ndarray, diameters: np.ndarray, result: AssignerResult
+) -> None:
     """Draw a dot at the centre of each assigned prediction."""
     by_gt = np.argsort(result.gt_index, kind='stable')
     for pred in by_gt[result.gt_index[by_gt] >= 0]:
@@ -239,7 +275,8 @@ def _draw_dots(panel: Axes, points: np.ndarray, diameters: np.ndarray, result: A
             markeredgecolor='white',
             markeredgewidth=0.7,
             zorder=5 - 0.1 * diameter,  # small ones in front of large ones
-            clip_on=False)
+            clip_on=False,
+        )
 
 
 def _rectangle(bbox: np.ndarray, size: tuple[float, float], **style) -> Rectangle:
@@ -250,8 +287,12 @@ def _rectangle(bbox: np.ndarray, size: tuple[float, float], **style) -> Rectangl
 
 def _badge_style(index: int) -> dict:
     """Return the style of a ground truth's number: white in a box of its colour."""
-    box = dict(boxstyle='round,pad=0.18', facecolor=colour_of(index), edgecolor='white', linewidth=0.7)
-    return dict(color='white', fontsize=FONT - 1, fontweight='bold', ha='center', va='center', bbox=box)
+    box = dict(
+        boxstyle='round,pad=0.18', facecolor=colour_of(index), edgecolor='white', linewidth=0.7
+    )
+    return dict(
+        color='white', fontsize=FONT - 1, fontweight='bold', ha='center', va='center', bbox=box
+    )
 
 
 def _draw_table(table: Axes, result: AssignerResult, num_gts: int, rows: int) -> None:
@@ -266,7 +307,9 @@ def _draw_table(table: Axes, result: AssignerResult, num_gts: int, rows: int) ->
         table.text(column + 0.17, row + 0.5, text, va='center')
 
 
-def _draw_footer(footer: Axes, strides: np.ndarray | None, diameters: np.ndarray, note: str) -> None:
+def _draw_footer(
+    footer: Axes, strides: np.ndarray | None, diameters: np.ndarray, note: str
+) -> None:
     """Draw the legend and the note."""
     footer.axis('off')
     entries = _query_legend() if strides is None else _stride_legend(strides, diameters)
@@ -279,7 +322,8 @@ def _draw_footer(footer: Axes, strides: np.ndarray | None, diameters: np.ndarray
         borderpad=0,
         borderaxespad=0,
         handletextpad=0.4,
-        columnspacing=1.2)
+        columnspacing=1.2,
+    )
     footer.text(1, 0.5, note, ha='right', va='center', color=GREY, transform=footer.transAxes)
 
 
@@ -288,7 +332,9 @@ def _stride_legend(strides: np.ndarray, diameters: np.ndarray) -> list[Line2D]:
     values, first = np.unique(strides, return_index=True)
     entries = []
     for stride, diameter in zip(values, diameters[first]):
-        style = dict(marker='o', linestyle='', color=GREY, markeredgecolor='white', markersize=diameter)
+        style = dict(
+            marker='o', linestyle='', color=GREY, markeredgecolor='white', markersize=diameter
+        )
         entries.append(Line2D([], [], label=f'stride {stride:g}', **style))
     return entries
 

@@ -1,4 +1,5 @@
 """Single images of a data set, chosen by name or index, with their ground truths."""
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class LabelledImage(NamedTuple):
         gts (InstanceData): ``bboxes`` (x1, y1, x2, y2) in pixels of the packed image, (G, 4), and ``labels`` (G, );
             without crowds and others that training ignores.
     """
+
     path: str
     packed: dict
     gts: InstanceData
@@ -29,7 +31,7 @@ class LabelledImage(NamedTuple):
         """ndarray: uint8 RGB, (h, w, 3), without padding."""
         meta = self.packed['data_samples'].metainfo
         original_height, original_width = meta['ori_shape'][:2]
-        width_factor, height_factor = meta.get('scale_factor', (1., 1.))
+        width_factor, height_factor = meta.get('scale_factor', (1.0, 1.0))
         height = round(original_height * height_factor)
         width = round(original_width * width_factor)
         rgb = self.packed['inputs'].flip(0)  # mmcv loads BGR
@@ -37,8 +39,9 @@ class LabelledImage(NamedTuple):
         return image.clamp(0, 255).to(torch.uint8).numpy()
 
 
-def labelled_images(dataset: BaseDataset, pipeline: list, names: Sequence[str] = (),
-                    limit: int = 4) -> Iterator[LabelledImage]:
+def labelled_images(
+    dataset: BaseDataset, pipeline: list, names: Sequence[str] = (), limit: int = 4
+) -> Iterator[LabelledImage]:
     """Yield images of a data set, passed through another pipeline than its own, such as that of the tests.
 
     The boxes come from the annotations and not from the pipeline, because some pipelines resize only the image.
@@ -88,9 +91,11 @@ def _find(places: list[tuple[BaseDataset, int]], name: str) -> tuple[BaseDataset
             return base, index
     base, index = places[0]
     example = base.get_data_info(index)['img_path'].rpartition('/')[2]
-    raise InputError(f'--image {name}: not in the data set of {len(places)} images; give the name of a file as in its '
-                     f'annotations, such as {example}, or an index from 0 to {len(places) - 1}, or choose another data '
-                     'set of the config with --split')
+    raise InputError(
+        f'--image {name}: not in the data set of {len(places)} images; give the name of a file as in its '
+        f'annotations, such as {example}, or an index from 0 to {len(places) - 1}, or choose another data '
+        'set of the config with --split'
+    )
 
 
 def _instances(info: dict) -> list[dict]:
@@ -104,9 +109,11 @@ def _load(base: BaseDataset, index: int, name: str) -> LabelledImage:
     path = info['img_path']
     instances = _instances(info)
     if not instances:
-        raise InputError(f'--image {name}: {path} has no object, so nothing is assigned; choose another image')
+        raise InputError(
+            f'--image {name}: {path} has no object, so nothing is assigned; choose another image'
+        )
     packed = base.pipeline(info)
-    scale = packed['data_samples'].metainfo.get('scale_factor', (1., 1.))
+    scale = packed['data_samples'].metainfo.get('scale_factor', (1.0, 1.0))
     bboxes = torch.tensor([instance['bbox'] for instance in instances]).float()
     labels = torch.tensor([instance['bbox_label'] for instance in instances])
     scaled = bboxes * torch.tensor(scale).float().repeat(2)

@@ -1,4 +1,5 @@
 """The predictions of a model on one image, and the ground truth that each assigner assigns to each of them."""
+
 from collections.abc import Sequence
 
 import torch
@@ -32,6 +33,7 @@ class _Predictions:
         bboxes (Tensor): Predicted boxes (x1, y1, x2, y2) in pixels, (N, 4).
         strides (Tensor, optional): Pixels between the predictions of a level, (N, ); None for queries.
     """
+
     assigners: tuple[str, ...]
     cost_name: str
     points: Tensor
@@ -84,13 +86,16 @@ class PointPredictions(_Predictions):
     Raises:
         InputError: The head has several anchors per point.
     """
+
     assigners = ('ota', 'simota', 'atss', 'hungarian')
 
     def __init__(self, head: nn.Module, feats: tuple[Tensor], anchor_scale: float = 8) -> None:
         generator = head.prior_generator
         if set(generator.num_base_priors) != {1}:
-            raise InputError(f'the head has {max(generator.num_base_priors)} anchors per point, and only one can be '
-                             'drawn; set ratios=[1.] and scales_per_octave=1 of its anchor_generator')
+            raise InputError(
+                f'the head has {max(generator.num_base_priors)} anchors per point, and only one can be '
+                'drawn; set ratios=[1.] and scales_per_octave=1 of its anchor_generator'
+            )
         outputs = head(feats)
         scores, boxes, *other = [_as_sequence(levels) for levels in outputs]
         sizes = [level.shape[-2:] for level in outputs[0]]
@@ -178,6 +183,7 @@ class QueryPredictions(_Predictions):
     Raises:
         InputError: The head has no Hungarian assigner.
     """
+
     assigners = ('hungarian', 'ota')
     cost_name = "the model's matching costs"
 
@@ -185,7 +191,9 @@ class QueryPredictions(_Predictions):
         head = model.bbox_head
         self._matcher = getattr(head, 'assigner', None)
         if not hasattr(self._matcher, 'match_costs'):
-            raise InputError('the head of the model has no Hungarian assigner; set model.train_cfg.assigner')
+            raise InputError(
+                'the head of the model has no Hungarian assigner; set model.train_cfg.assigner'
+            )
         [sample] = samples
         self._meta = sample.metainfo
         outputs = head(**model.forward_transformer(feats, samples))
@@ -193,14 +201,18 @@ class QueryPredictions(_Predictions):
         height, width = sample.img_shape[:2]
         self.bboxes = bbox_cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height])
         self.points = (self.bboxes[:, :2] + self.bboxes[:, 2:]) / 2
-        self.probabilities = logits.sigmoid() if head.loss_cls.use_sigmoid else logits.softmax(-1)[:, :-1]
+        self.probabilities = (
+            logits.sigmoid() if head.loss_cls.use_sigmoid else logits.softmax(-1)[:, :-1]
+        )
         self._instances = InstanceData(scores=logits, bboxes=self.bboxes)
 
     def costs(self, gts: InstanceData) -> Tensor:
         """Return the model's matching costs, (G, N)."""
         costs = []
         for cost in self._matcher.match_costs:
-            costs.append(cost(pred_instances=self._instances, gt_instances=gts, img_meta=self._meta))
+            costs.append(
+                cost(pred_instances=self._instances, gt_instances=gts, img_meta=self._meta)
+            )
         return torch.stack(costs).sum(0).T
 
     def assign(self, name: str, gts: InstanceData) -> Tensor:
@@ -219,7 +231,9 @@ def _as_sequence(levels: Sequence[Tensor]) -> Tensor:
 
 def _strides_of(strides: Sequence[tuple[int, int]], level_sizes: Sequence[int]) -> Tensor:
     """Return the stride (x, y) of each prediction in pixels, (N, 2)."""
-    levels = [torch.tensor(stride).float().expand(size, 2) for stride, size in zip(strides, level_sizes)]
+    levels = [
+        torch.tensor(stride).float().expand(size, 2) for stride, size in zip(strides, level_sizes)
+    ]
     return torch.cat(levels)
 
 
@@ -239,17 +253,23 @@ def allowed_assigners(model: nn.Module, names: Sequence[str] = ()) -> Sequence[s
     else:
         head_name = type(head).__name__ if head else 'no bbox_head'
         known = ', '.join(cls.__name__ for cls in POINT_HEADS)
-        raise InputError(f'{type(model).__name__} with {head_name}: assignments can be drawn for detectors of the DETR '
-                         f'family and for {known}')
+        raise InputError(
+            f'{type(model).__name__} with {head_name}: assignments can be drawn for detectors of the DETR '
+            f'family and for {known}'
+        )
     wrong = [name for name in names if name not in available]
     if wrong:
-        raise InputError(f'--assigner {" ".join(wrong)}: {type(head).__name__} predicts from {kind}, for which there '
-                         f'are: {", ".join(available)}')
+        raise InputError(
+            f'--assigner {" ".join(wrong)}: {type(head).__name__} predicts from {kind}, for which there '
+            f'are: {", ".join(available)}'
+        )
     return names or available
 
 
 @torch.no_grad()
-def predict(model: nn.Module, packed: dict, anchor_scale: float = 8) -> PointPredictions | QueryPredictions:
+def predict(
+    model: nn.Module, packed: dict, anchor_scale: float = 8
+) -> PointPredictions | QueryPredictions:
     """Run a model on one image.
 
     Args:

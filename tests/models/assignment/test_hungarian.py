@@ -1,4 +1,5 @@
 """HungarianAssigner against mmdet's, image by image and layer by layer; costs that are NaN; k predictions."""
+
 import itertools
 
 import numpy as np
@@ -15,15 +16,15 @@ from scipy.optimize import linear_sum_assignment
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models import HungarianAssigner
 
-SOFTMAX_COSTS = [dict(type='ClassificationCost', weight=1.), *BOX_COSTS]
+SOFTMAX_COSTS = [dict(type='ClassificationCost', weight=1.0), *BOX_COSTS]
 CORNER_COSTS = [
-    dict(type='BBoxL1Cost', weight=5., box_format='xyxy'),
-    dict(type='IoUCost', iou_mode='iou', weight=2.),
+    dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy'),
+    dict(type='IoUCost', iou_mode='iou', weight=2.0),
 ]
 MASK_COSTS = [
-    dict(type='ClassificationCost', weight=2.),
-    dict(type='CrossEntropyLossCost', weight=5., use_sigmoid=True),
-    dict(type='DiceCost', weight=5., pred_act=True, eps=1.),
+    dict(type='ClassificationCost', weight=2.0),
+    dict(type='CrossEntropyLossCost', weight=5.0, use_sigmoid=True),
+    dict(type='DiceCost', weight=5.0, pred_act=True, eps=1.0),
 ]
 BATCHED_COSTS = dict(focal=FOCAL_COSTS, softmax=SOFTMAX_COSTS, corners=CORNER_COSTS)
 META_A = dict(img_path='a.jpg')
@@ -51,7 +52,6 @@ def matched_pairs(assign_result):
 
 
 class TestAgainstMMDet:
-
     def test_it_is_one_of_mmdets(self):
         ours, mmdets = both_assigners(FOCAL_COSTS)
         assert type(ours) is HungarianAssigner
@@ -63,7 +63,7 @@ class TestAgainstMMDet:
             with pytest.raises(AssertionError, match='match_costs'):
                 assigner([])
 
-    @pytest.mark.parametrize('counts', [(3, 0, 7), (20, 12, 1), (0, 0, 0), (0, )], ids=str)
+    @pytest.mark.parametrize('counts', [(3, 0, 7), (20, 12, 1), (0, 0, 0), (0,)], ids=str)
     @pytest.mark.parametrize('name', BATCHED_COSTS)
     def test_a_batch_equals_its_images(self, name, counts):
         ours, mmdets = both_assigners(BATCHED_COSTS[name])
@@ -84,8 +84,8 @@ class TestAgainstMMDet:
         [sample] = random_samples([(96, 128)], (96, 128), [num_gts], num_classes=9)
         gt_instances = sample.gt_instances
         pred = InstanceData(
-            scores=torch.randn(10, 10),
-            bboxes=bbox_cxcywh_to_xyxy(torch.rand(10, 4) * 50 + 20))
+            scores=torch.randn(10, 10), bboxes=bbox_cxcywh_to_xyxy(torch.rand(10, 4) * 50 + 20)
+        )
         if name == 'masks':
             pred.masks = torch.randn(10, 50)
             gt_instances.masks = (torch.rand(num_gts, 50) > 0.5).long()
@@ -97,13 +97,12 @@ class TestAgainstMMDet:
         torch.testing.assert_close(result.labels, expected.labels)
 
     def test_a_single_cost_needs_no_list(self):
-        single = HungarianAssigner(dict(type='FocalLossCost', weight=2.))
+        single = HungarianAssigner(dict(type='FocalLossCost', weight=2.0))
         [cost] = single.match_costs
-        assert cost.weight == 2.
+        assert cost.weight == 2.0
 
 
 class TestSeveralPredictionsPerGroundTruth:
-
     def test_each_ground_truth_is_matched_k_times_at_the_lowest_cost(self):
         _, gts, logits, boxes = random_batch((3, 0, 7), queries=40)
         assigner = HungarianAssigner(FOCAL_COSTS, k=4)
@@ -112,7 +111,7 @@ class TestSeveralPredictionsPerGroundTruth:
         for (layer, image), matched in pairs.items():
             times = np.bincount([gt for _, gt in matched])
             assert times.tolist() == [4] * gts.counts[image]
-            cost = costs[layer, image, :, :gts.counts[image]].double().numpy()
+            cost = costs[layer, image, :, : gts.counts[image]].double().numpy()
             repeated = cost.repeat(4, axis=1)
             lowest = repeated[linear_sum_assignment(repeated)].sum()
             total = sum(cost[query, gt] for query, gt in matched)
@@ -120,7 +119,7 @@ class TestSeveralPredictionsPerGroundTruth:
         assert len(pairs) == 3 * 2
 
     def test_more_repetitions_than_queries_use_all_queries(self):
-        _, gts, logits, boxes = random_batch((7, ), queries=10)
+        _, gts, logits, boxes = random_batch((7,), queries=10)
         matches = HungarianAssigner(FOCAL_COSTS, k=6).match(logits, boxes, gts)
         assert matches.num_pairs.tolist() == [10, 10, 10]
 
@@ -148,7 +147,6 @@ def largest_and_cheapest(cost):
 
 
 class TestCostsThatAreNotFinite:
-
     @pytest.mark.parametrize('bad', [float('nan'), float('inf'), float('-inf')])
     def test_they_are_never_matched_and_warned_of_once(self, bad, warnings):
         assigner = HungarianAssigner(FOCAL_COSTS)
@@ -184,7 +182,9 @@ class TestCostsThatAreNotFinite:
     def test_an_image_without_any_finite_cost_is_an_error(self):
         costs = torch.rand(2, 2, 5, 3)
         costs[1, 1] = float('nan')
-        with pytest.raises(FloatingPointError, match=r'b\.jpg.*layer 1.*prediction 0.*learning rate'):
+        with pytest.raises(
+            FloatingPointError, match=r'b\.jpg.*layer 1.*prediction 0.*learning rate'
+        ):
             HungarianAssigner(FOCAL_COSTS).assign_batch(costs, [3, 3], [META_A, META_B])
 
     def test_an_image_without_a_name_is_named_by_its_position(self):
@@ -213,9 +213,8 @@ class TestCostsThatAreNotFinite:
 
 
 class TestCosts:
-
     def test_costs_without_a_batched_form_are_named(self):
-        _, gts, logits, boxes = random_batch((2, ))
+        _, gts, logits, boxes = random_batch((2,))
         with pytest.raises(TypeError, match='CrossEntropyLossCost.*DiceCost.*FocalLossCost'):
             HungarianAssigner(MASK_COSTS).costs(logits, boxes, gts)
         binary = dict(type='FocalLossCost', binary_input=True)

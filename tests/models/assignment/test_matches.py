@@ -1,4 +1,5 @@
 """Matches: sums by layer, and the known matches of denoising queries."""
+
 import torch
 
 from mmdet_setdet.models.assignment import Matches
@@ -7,11 +8,8 @@ from mmdet_setdet.models.assignment import Matches
 def known_matches(num_layers):
     """Of the example in the documentation: two images of 2 and 1 ground truths, two groups."""
     return Matches.known(
-        counts=[2, 1],
-        num_gts=2,
-        num_groups=2,
-        num_layers=num_layers,
-        device='cpu')
+        counts=[2, 1], num_gts=2, num_groups=2, num_layers=num_layers, device='cpu'
+    )
 
 
 def test_the_example_of_known_matches():
@@ -41,11 +39,11 @@ def test_without_ground_truths_no_match_is_known():
 def test_values_are_summed_within_each_layer():
     index = torch.arange(4)
     matches = Matches(pred=index, gt=index, layer=torch.tensor([0, 2, 2, 0]), num_layers=3)
-    sums = matches.sum_by_layer(torch.tensor([1., 2., 3., 10.]))
+    sums = matches.sum_by_layer(torch.tensor([1.0, 2.0, 3.0, 10.0]))
     assert sums.tolist() == [11, 0, 5]
 
 
 def test_without_pairs_the_sum_of_a_single_zero_is_zero():
     nothing = torch.zeros(0, dtype=torch.long)
     matches = Matches(pred=nothing, gt=nothing, layer=nothing, num_layers=2)
-    assert matches.sum_by_layer(torch.tensor(0.)).tolist() == [0, 0]
+    assert matches.sum_by_layer(torch.tensor(0.0)).tolist() == [0, 0]

@@ -1,4 +1,5 @@
 """The solvers of optimal transport: against each other, against matching, and at the limits of float32."""
+
 import doctest
 
 import pytest
@@ -44,8 +45,7 @@ def sinkhorn_by_definition(costs, supply, demand, eps, iterations):
 
 
 class TestSinkhorn:
-
-    @pytest.mark.parametrize('eps', [1., 0.1, 0.01])
+    @pytest.mark.parametrize('eps', [1.0, 0.1, 0.01])
     @pytest.mark.parametrize('iterations', [1, 2, 5, 6, 50])
     def test_equals_the_definition_after_any_number_of_iterations(self, eps, iterations):
         problem = random_problem()
@@ -58,7 +58,7 @@ class TestSinkhorn:
         costs, supply, demand = random_problem()
         transport = sinkhorn(costs, supply, demand, iterations=2000, tolerance=1e-5)
         assert transport.iterations < 500
-        assert transport.error.shape == (2, )
+        assert transport.error.shape == (2,)
         assert transport.error.max() <= 1e-5
         torch.testing.assert_close(transport.plan.sum(2), supply, rtol=1e-4, atol=0)
         torch.testing.assert_close(transport.plan.sum(1), demand, rtol=1e-4, atol=0)
@@ -75,7 +75,7 @@ class TestSinkhorn:
         exact = exact_transport(costs, supply, demand)
         optimum = total_cost(exact, costs)
         gaps = []
-        for eps in (1., 0.1, 0.01):
+        for eps in (1.0, 0.1, 0.01):
             transport = sinkhorn(*problem, eps=eps, iterations=5000, tolerance=1e-4)
             gap = total_cost(transport.plan[0], costs) / optimum - 1
             gaps.append(gap.item())
@@ -100,7 +100,7 @@ class TestSinkhorn:
     def test_padding_changes_nothing(self):
         costs, supply, demand = random_problem()
         expected = sinkhorn(costs, supply, demand)
-        padded_costs = F.pad(costs, (0, 10, 0, 2), value=3.)
+        padded_costs = F.pad(costs, (0, 10, 0, 2), value=3.0)
         padded = sinkhorn(padded_costs, F.pad(supply, (0, 2)), F.pad(demand, (0, 10)))
         plan = padded.plan[:, :5, :60]
         torch.testing.assert_close(plan, expected.plan, atol=1e-5, rtol=1e-4)
@@ -128,7 +128,6 @@ class TestSinkhorn:
 
 
 class TestExactTransport:
-
     def test_the_plan_is_feasible_and_of_whole_units(self):
         [costs], [supply], [demand] = random_problem(batch=1)
         plan = exact_transport(costs, supply, demand)
@@ -153,7 +152,9 @@ class TestExactTransport:
         _, columns = linear_sum_assignment(costs)
         exact = exact_transport(costs, one, one)
         assert exact.argmax(1).tolist() == columns.tolist()
-        entropic = sinkhorn(costs[None], one[None], one[None], eps=0.005, iterations=5000, tolerance=1e-2)
+        entropic = sinkhorn(
+            costs[None], one[None], one[None], eps=0.005, iterations=5000, tolerance=1e-2
+        )
         assert entropic.plan[0].argmax(1).tolist() == columns.tolist()
 
     def test_different_sums_of_supply_and_demand_are_refused(self):
@@ -162,7 +163,7 @@ class TestExactTransport:
 
 
 def test_dynamic_k_is_the_rounded_sum_of_the_largest_ious():
-    ious = torch.tensor([[0.9, 0.8, 0.7, 0.1], [0.2, 0.1, 0., 0.], [0.5, float('nan'), 0., 0.]])
+    ious = torch.tensor([[0.9, 0.8, 0.7, 0.1], [0.2, 0.1, 0.0, 0.0], [0.5, float('nan'), 0.0, 0.0]])
     assert dynamic_k(ious, top_q=3).tolist() == [2, 1, 1]
     assert dynamic_k(ious[:1], top_q=2).tolist() == [1]
     assert dynamic_k(ious[:1], top_q=20).tolist() == [2]
@@ -175,7 +176,7 @@ def test_background_supplies_the_rest_and_at_least_half_a_unit():
 
 
 def test_decoding_compares_shares_and_not_units():
-    plan = torch.tensor([[[0.1, 0.04, 0.], [0.9, 0.96, 1.]]])
+    plan = torch.tensor([[[0.1, 0.04, 0.0], [0.9, 0.96, 1.0]]])
     assert decode_plan(plan).tolist() == [[0, 1, 1]]
 
 

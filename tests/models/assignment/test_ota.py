@@ -1,4 +1,5 @@
 """OTAAssigner: against the authors' code, against its own definition, in mmdet's heads, and at its limits."""
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ from mmdet_setdet.models.ground_truths import GroundTruths
 
 SMALL = dict(image_size=(128, 160), num_classes=6, strides=(8, 16, 32))
 # No point of SMALL's levels lies in this box.
-BETWEEN_POINTS = torch.tensor([33., 33, 34, 35])
+BETWEEN_POINTS = torch.tensor([33.0, 33, 34, 35])
 NAN = float('nan')
 BOTH_SOLVERS = pytest.mark.parametrize('solver', ['sinkhorn', 'topk'])
 
@@ -45,7 +46,6 @@ def center_prior(batch, image=0, **options):
 
 
 class TestAgainstTheAuthors:
-
     @pytest.mark.parametrize('case', ota_cases.CASES)
     def test_assignment(self, case):
         batch = ota_cases.scene_of(case)
@@ -59,7 +59,9 @@ class TestAgainstTheAuthors:
             right_bottom = result.bboxes[image, assigned, 2:] - points[assigned]
             distances = torch.cat([left_top, right_bottom], 1)
             np.testing.assert_allclose(distances, expected['distances'], atol=1e-4, rtol=1e-6)
-            np.testing.assert_allclose(result.overlaps[image, assigned], expected['ious'], atol=1e-5)
+            np.testing.assert_allclose(
+                result.overlaps[image, assigned], expected['ious'], atol=1e-5
+            )
             padding = [0] * (60 - ota_cases.COUNTS[image])
             assert result.k[image].tolist() == expected['k'].tolist() + padding
 
@@ -82,7 +84,6 @@ class TestAgainstTheAuthors:
 
 
 class TestSteps:
-
     def test_together_they_are_assign_batch(self):
         batch = scene([5, 0, 9], **SMALL)
         scores, bboxes, priors, gts = inputs_of(batch)
@@ -97,7 +98,7 @@ class TestSteps:
     def test_supply_meets_demand_and_costs_are_finite(self):
         [problem] = OTAAssigner().build_problems(*inputs_of(scene([5, 0, 9], **SMALL)))
         num_preds = 420
-        total = torch.full((2, ), float(num_preds))
+        total = torch.full((2,), float(num_preds))
         torch.testing.assert_close(problem.supply.sum(1), total)
         torch.testing.assert_close(problem.demand.sum(1), total)
         assert problem.costs.isfinite().all()
@@ -114,9 +115,7 @@ class TestSteps:
         assert wide.candidates.shape[1] == len(batch.priors) > narrow.candidates.shape[1]
 
     def test_example_of_padded_candidates(self):
-        is_candidate = torch.tensor([
-            [1, 0, 0, 1, 1],
-            [0, 1, 0, 0, 0]]).bool()
+        is_candidate = torch.tensor([[1, 0, 0, 1, 1], [0, 1, 0, 0, 0]]).bool()
         candidates = pad_candidates(is_candidate, width=3)
         assert candidates.tolist() == [[0, 3, 4], [1, 5, 5]]
 
@@ -127,20 +126,26 @@ class TestSteps:
         assert candidates.tolist() == [[1]]
 
 
-@pytest.mark.parametrize('options', [
-    dict(),
-    dict(solver='topk'),
-    dict(k=4),
-    dict(nearest=3),
-    dict(center_radius=None),
-], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(solver='topk'),
+        dict(k=4),
+        dict(nearest=3),
+        dict(center_radius=None),
+    ],
+    ids=str,
+)
 def test_a_batch_equals_its_images(options):
     batch = scene([5, 0, 9], **SMALL)
     batch.objects[2].bboxes[4] = BETWEEN_POINTS
     assigner = OTAAssigner(**options)
     expected = assigner.assign_batch(*inputs_of(batch))
     for image, gt_instances in enumerate(batch.objects):
-        pred = InstanceData(scores=batch.logits[image], bboxes=batch.bboxes[image], priors=batch.priors)
+        pred = InstanceData(
+            scores=batch.logits[image], bboxes=batch.bboxes[image], priors=batch.priors
+        )
         result = assigner.assign(pred, gt_instances, None)
         assert result.num_gts == len(gt_instances)
         assert torch.equal(result.gt_inds, expected.gt_inds[image])
@@ -149,7 +154,6 @@ def test_a_batch_equals_its_images(options):
 
 
 class TestDefinition:
-
     def test_result_is_consistent(self):
         batch = scene([5, 3], **SMALL)
         result = assign(batch)
@@ -159,7 +163,9 @@ class TestDefinition:
             assert set(gt.tolist()) == set(range(len(gt_instances)))
             assert torch.equal(result.labels[image, assigned], gt_instances.labels[gt])
             assert torch.equal(result.bboxes[image, assigned], gt_instances.bboxes[gt])
-            ious = bbox_overlaps(batch.bboxes[image, assigned], gt_instances.bboxes[gt], is_aligned=True)
+            ious = bbox_overlaps(
+                batch.bboxes[image, assigned], gt_instances.bboxes[gt], is_aligned=True
+            )
             torch.testing.assert_close(result.overlaps[image, assigned], ious)
             assert result.costs[image, assigned].min() > 0
             is_background = result.gt_inds[image] == 0
@@ -168,13 +174,13 @@ class TestDefinition:
 
     def test_costs_are_focal_loss_and_weighted_iou_loss(self):
         batch = scene([2], **SMALL)
-        result = assign(batch, iou_weight=2., focal_alpha=0.3, focal_gamma=1.5)
+        result = assign(batch, iou_weight=2.0, focal_alpha=0.3, focal_gamma=1.5)
         assigned = result.gt_inds[0].nonzero()[:, 0]
         prob = batch.logits[0, assigned].sigmoid()
         is_class = F.one_hot(result.labels[0, assigned], 6).bool()
         prob_right = torch.where(is_class, prob, 1 - prob)
         alpha = torch.where(is_class, 0.3, 0.7)
-        focal = -alpha * (1 - prob_right)**1.5 * prob_right.log()
+        focal = -alpha * (1 - prob_right) ** 1.5 * prob_right.log()
         iou_loss = -result.overlaps[0, assigned].log()
         expected = focal.sum(1) + 2 * iou_loss
         torch.testing.assert_close(result.costs[0, assigned], expected, atol=1e-4, rtol=1e-4)
@@ -242,8 +248,8 @@ class TestDefinition:
 class TestCenterPrior:
     batch = scene([0], image_size=(256, 256), strides=(8, 32), num_classes=2)
     batch.objects[0] = InstanceData(
-        bboxes=torch.tensor([[0., 0, 256, 256], [100, 100, 110, 140]]),
-        labels=torch.tensor([0, 0]))
+        bboxes=torch.tensor([[0.0, 0, 256, 256], [100, 100, 110, 140]]), labels=torch.tensor([0, 0])
+    )
     x, y, stride, _ = batch.priors.T
 
     def test_the_whole_box(self):
@@ -264,7 +270,7 @@ class TestCenterPrior:
     def test_the_nearest_of_each_level(self, stride):
         is_level = self.stride == stride
         is_near = center_prior(self.batch, nearest=3)[0, is_level]
-        distance = ((self.x - 128)**2 + (self.y - 128)**2)[is_level]
+        distance = ((self.x - 128) ** 2 + (self.y - 128) ** 2)[is_level]
         assert is_near.sum() == 9
         assert distance[is_near].max() <= distance[~is_near].min()
 
@@ -275,7 +281,6 @@ class TestCenterPrior:
 
 
 class TestLimits:
-
     def test_batch_without_ground_truths(self):
         result = assign(scene([0, 0], **SMALL))
         assert result.gt_inds.shape == (2, 420)
@@ -289,9 +294,8 @@ class TestLimits:
 
     def test_no_predictions(self):
         pred = InstanceData(
-            scores=torch.zeros(0, 6),
-            bboxes=torch.zeros(0, 4),
-            priors=torch.zeros(0, 4))
+            scores=torch.zeros(0, 6), bboxes=torch.zeros(0, 4), priors=torch.zeros(0, 4)
+        )
         [gt] = scene([1], **SMALL).objects
         result = OTAAssigner().assign(pred, gt)
         assert len(result.gt_inds) == 0
@@ -325,7 +329,7 @@ class TestLimits:
     @BOTH_SOLVERS
     def test_k_larger_than_the_number_of_candidates(self, solver):
         batch = scene([1], **SMALL)
-        batch.objects[0].bboxes[0] = torch.tensor([30., 30, 50, 50])
+        batch.objects[0].bboxes[0] = torch.tensor([30.0, 30, 50, 50])
         is_near = center_prior(batch)[0]
         result = assign(batch, solver=solver, k=100)
         assert result.k.item() == 100
@@ -403,15 +407,19 @@ def test_it_is_registered_by_its_bare_name():
     assert type(TASK_UTILS.build(dict(type='OTAAssigner'))) is OTAAssigner
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(score_form='sigmoid'), "score_form='sigmoid'.*square_roots"),
-    (dict(solver='exact'), "solver='exact'.*sinkhorn"),
-    (dict(k=0), 'k=0'),
-    (dict(top_q=0), 'top_q=0'),
-    (dict(nearest=0), 'nearest=0'),
-    (dict(iterations=0), 'iterations=0'),
-    (dict(eps=0), 'eps=0.*exact_transport'),
-], ids=str)
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(score_form='sigmoid'), "score_form='sigmoid'.*square_roots"),
+        (dict(solver='exact'), "solver='exact'.*sinkhorn"),
+        (dict(k=0), 'k=0'),
+        (dict(top_q=0), 'top_q=0'),
+        (dict(nearest=0), 'nearest=0'),
+        (dict(iterations=0), 'iterations=0'),
+        (dict(eps=0), 'eps=0.*exact_transport'),
+    ],
+    ids=str,
+)
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         OTAAssigner(**options)
@@ -426,9 +434,16 @@ def test_priors_without_strides_are_refused():
 # mmdet's config, whose model ours changes in one line, and what makes that model small.
 IN_PLACE_OF = {
     'yolox_s_ota': ('yolox/yolox_s_8xb8-300e_coco.py', 'SimOTAAssigner', {}),
-    'rtmdet_tiny_ota': ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'DynamicSoftLabelAssigner',
-                        {'backbone.norm_cfg.type': 'BN', 'neck.norm_cfg.type': 'BN', 'bbox_head.norm_cfg.type': 'BN',
-                         'backbone.init_cfg': None}),
+    'rtmdet_tiny_ota': (
+        'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+        'DynamicSoftLabelAssigner',
+        {
+            'backbone.norm_cfg.type': 'BN',
+            'neck.norm_cfg.type': 'BN',
+            'bbox_head.norm_cfg.type': 'BN',
+            'backbone.init_cfg': None,
+        },
+    ),
 }
 
 
@@ -444,13 +459,19 @@ def test_config_is_mmdets_but_for_the_assigner(name):
     assert ours.optim_wrapper.optimizer == theirs.optim_wrapper.optimizer
     assert ours.custom_imports.imports == ['mmdet_setdet']
     dataset = ours.train_dataloader.dataset
-    assert dataset.get('dataset', dataset).data_root == ours.data_root == ours.val_dataloader.dataset.data_root
+    assert (
+        dataset.get('dataset', dataset).data_root
+        == ours.data_root
+        == ours.val_dataloader.dataset.data_root
+    )
 
 
 @pytest.mark.parametrize('name', IN_PLACE_OF)
 def test_sixteen_images_change_no_part_of_the_model(name):
     """They train and are judged on the same images; pretrained weights and sizes drawn by batch are left out."""
-    full, sixteen = (Config.fromfile(CONFIGS / path) for path in (f'{name}.py', f'quickstart/{name}_coco16.py'))
+    full, sixteen = (
+        Config.fromfile(CONFIGS / path) for path in (f'{name}.py', f'quickstart/{name}_coco16.py')
+    )
     for part in ('neck', 'bbox_head', 'train_cfg', 'test_cfg'):
         assert sixteen.model[part] == full.model[part]
     assert {**sixteen.model.backbone, 'init_cfg': None} == {**full.model.backbone, 'init_cfg': None}
@@ -468,9 +489,17 @@ def test_sixteen_images_change_no_part_of_the_model(name):
 @pytest.mark.parametrize('name', IN_PLACE_OF)
 def test_mmdets_detector_trains_a_step_with_it(name):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    small = {'backbone.widen_factor': 0.125, 'backbone.deepen_factor': 0.1, 'neck.in_channels': [32, 64, 128],
-             'neck.out_channels': 32, 'bbox_head.in_channels': 32, 'bbox_head.feat_channels': 32}
-    cfg.merge_from_dict({f'model.{key}': value for key, value in {**small, **IN_PLACE_OF[name][2]}.items()})
+    small = {
+        'backbone.widen_factor': 0.125,
+        'backbone.deepen_factor': 0.1,
+        'neck.in_channels': [32, 64, 128],
+        'neck.out_channels': 32,
+        'bbox_head.in_channels': 32,
+        'bbox_head.feat_channels': 32,
+    }
+    cfg.merge_from_dict(
+        {f'model.{key}': value for key, value in {**small, **IN_PLACE_OF[name][2]}.items()}
+    )
     model = MODELS.build(cfg.model)
     assert type(model.bbox_head.assigner) is OTAAssigner
     model.init_weights()

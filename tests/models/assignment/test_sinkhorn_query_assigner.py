@@ -1,4 +1,5 @@
 """SinkhornQueryAssigner: against Hungarian matching, dynamic k, padding, and costs that are not finite."""
+
 import pytest
 import torch
 from helpers.assignment import FOCAL_COSTS, pairs_of, random_batch
@@ -52,9 +53,10 @@ def test_a_batch_equals_its_images():
     for image, sample in enumerate(samples):
         alone = match(
             assigner,
-            logits[:, image:image + 1],
-            boxes[:, image:image + 1],
-            GroundTruths.from_samples([sample]))
+            logits[:, image : image + 1],
+            boxes[:, image : image + 1],
+            GroundTruths.from_samples([sample]),
+        )
         for layer in range(3):
             assert alone.get((layer, 0)) == together.get((layer, image))
 
@@ -73,7 +75,6 @@ def test_more_ground_truths_than_queries():
 
 
 class TestCostsThatAreNotFinite:
-
     def test_they_are_never_matched_and_warned_of_once(self, warnings):
         _, gts, logits, boxes = random_batch((3, 2), queries=40)
         logits[1, 0, :5] = NAN
@@ -86,7 +87,14 @@ class TestCostsThatAreNotFinite:
         matched_queries = {query for query, _ in pairs[1, 0]}
         assert matched_queries.isdisjoint(range(5))
         assert len(warnings) == 1
-        for word in ('0.jpg', '15 of 120', 'decoder layer 1', 'ground truth 0', 'prediction 0', 'shown once'):
+        for word in (
+            '0.jpg',
+            '15 of 120',
+            'decoder layer 1',
+            'ground truth 0',
+            'prediction 0',
+            'shown once',
+        ):
             assert word in warnings[0]
 
     def test_an_image_without_any_finite_cost_is_an_error(self):

@@ -1,4 +1,5 @@
 """CrossFormer: equal to its authors' code at every size that theirs accepts, and usable at the others."""
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_maps_equal_those_of_the_first_release(size):
 @torch.no_grad()
 @pytest.mark.parametrize('arch', cases.CLASSIFIED)
 def test_logits_equal_the_authors(golden, arch):
-    model = cases.build(arch, out_indices=(3, ), final_norm=True)
+    model = cases.build(arch, out_indices=(3,), final_norm=True)
     got = cases.thinned(cases.logits(model), 100)
     np.testing.assert_allclose(got[1:], golden[f'{arch} logits'][1:], rtol=0, atol=1e-4)
 
@@ -95,7 +96,7 @@ BILLION_OPERATIONS = {
 
 def classifier_without_memory(arch):
     with torch.device('meta'):
-        return CrossFormer(arch, out_indices=(3, ), final_norm=True)
+        return CrossFormer(arch, out_indices=(3,), final_norm=True)
 
 
 @pytest.mark.parametrize('arch', cases.ARCHS)
@@ -119,8 +120,8 @@ def test_operations_as_published(golden, arch):
 @pytest.mark.parametrize('compiled', [False, True])
 def test_output_does_not_depend_on_images_before(compiled):
     if compiled:  # one stage, for each size is traced again
-        arch = dict(embed_dims=32, depths=(2, ), group_sizes=(7, ), intervals=(2, ))
-        model = small(arch=arch, out_indices=(0, ))
+        arch = dict(embed_dims=32, depths=(2,), group_sizes=(7,), intervals=(2,))
+        model = small(arch=arch, out_indices=(0,))
         forward = torch.compile(model, backend='eager', dynamic=False)
     else:
         model = forward = small()
@@ -193,7 +194,7 @@ def cannot_be_combined(attention, position):
 @pytest.mark.parametrize('attention', ATTENTIONS)
 @pytest.mark.parametrize('position', POSITIONS)
 def test_ablations(attention, position):
-    options = dict(attention=attention, position=position, patch_sizes=(4, ), merge_sizes=(2, ))
+    options = dict(attention=attention, position=position, patch_sizes=(4,), merge_sizes=(2,))
     if cannot_be_combined(attention, position):
         with pytest.raises(InputError, match='groups grow with the image'):
             small(**options)
@@ -212,7 +213,7 @@ def test_positions_matter_only_where_they_are_given():
     x = cases.images((64, 64), 1)
     mirrored = {}
     for position in ('none', 'relative'):
-        model = small(position=position, patch_sizes=(4, ), merge_sizes=(2, ))
+        model = small(position=position, patch_sizes=(4,), merge_sizes=(2,))
         mirrored[position] = model(x.flip(-1))[0].flip(-1)
     assert not torch.allclose(mirrored['relative'], mirrored['none'])
     model = small(position='absolute', pretrain_img_size=64)
@@ -246,7 +247,7 @@ def test_out_indices_build_what_is_needed():
     model = small(out_indices=(0, 2), final_norm=True)
     assert len(model.layers) == 3
     assert model.layers[2].downsample is None
-    assert model.norm.weight.shape == (128, )
+    assert model.norm.weight.shape == (128,)
     maps = model(cases.images((64, 64)))
     assert [stage_map.shape[1:] for stage_map in maps] == [(32, 16, 16), (128, 4, 4)]
     sum_of_squares(maps).backward()
@@ -264,18 +265,21 @@ def test_starts_as_the_authors_do():
     assert not linear.bias.any()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(arch='smal'), "arch='smal'.*tiny"),
-    (dict(attention='long'), 'short-long'),
-    (dict(position='sine'), 'dynamic'),
-    (dict(group_sizes=(7, 7)), 'give 4 positive'),
-    (dict(intervals=(8, 4, 2, 0)), 'give 4 positive'),
-    (dict(arch=dict(embed_dims=40, depths=(1, 1, 1, 1))), 'multiple'),
-    (dict(arch=dict(embed_dims=32, depth=(1, 1, 1, 1))), 'wrong or missing: depths?, depths?'),
-    (dict(out_indices=(4, )), '4 stages'),
-    (dict(out_indices=()), '4 stages'),
-    (dict(frozen_stages=5), '4 stages'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(arch='smal'), "arch='smal'.*tiny"),
+        (dict(attention='long'), 'short-long'),
+        (dict(position='sine'), 'dynamic'),
+        (dict(group_sizes=(7, 7)), 'give 4 positive'),
+        (dict(intervals=(8, 4, 2, 0)), 'give 4 positive'),
+        (dict(arch=dict(embed_dims=40, depths=(1, 1, 1, 1))), 'multiple'),
+        (dict(arch=dict(embed_dims=32, depth=(1, 1, 1, 1))), 'wrong or missing: depths?, depths?'),
+        (dict(out_indices=(4,)), '4 stages'),
+        (dict(out_indices=()), '4 stages'),
+        (dict(frozen_stages=5), '4 stages'),
+    ],
+)
 def test_errors_say_what_to_do(options, message):
     with pytest.raises(InputError, match=message):
         CrossFormer(**options)
@@ -288,7 +292,7 @@ def numbered_weights(config):
         state_dict = MODELS.build(cfg.model).state_dict()
     weights = {}
     for number, (name, value) in enumerate(state_dict.items()):
-        weights[name] = torch.full((1, ), float(number)).expand(value.shape)
+        weights[name] = torch.full((1,), float(number)).expand(value.shape)
     return weights
 
 
@@ -296,7 +300,9 @@ def first_numbers(weights):
     return {name: value.flatten()[0].item() for name, value in weights.items()}
 
 
-@pytest.mark.parametrize('config', ['crossformer_t_imagenet.py', 'retinanet_crossformer_s_fpn_1x.py'])
+@pytest.mark.parametrize(
+    'config', ['crossformer_t_imagenet.py', 'retinanet_crossformer_s_fpn_1x.py']
+)
 def test_converts_the_authors_checkpoints(tmp_path, config):
     weights = numbered_weights(config)
     authors = weights
@@ -315,9 +321,11 @@ def test_converts_the_authors_checkpoints(tmp_path, config):
 
 def test_distributed_as_usually_used(tmp_path):
     """No parameter is left without a gradient, and small images leave no trace."""
-    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1
+    )
     try:
-        model = torch.nn.parallel.DistributedDataParallel(small(drop_path_rate=0.).train())
+        model = torch.nn.parallel.DistributedDataParallel(small(drop_path_rate=0.0).train())
         x = cases.images((64, 96))
         results = []
         for images in (x, cases.images((32, 32)), x):

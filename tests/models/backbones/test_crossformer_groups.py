@@ -1,4 +1,5 @@
 """Which tokens CrossFormer's blocks let attend to each other."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,16 +9,29 @@ from helpers.crossformer import small
 from mmdet_setdet.models.backbones.crossformer.groups import Groups, axis_groups, relative_positions
 
 
-@pytest.mark.parametrize(('interval', 'expected'), [
-    (1, [[[0, 1], [2, 3], [4, 5]], [[6]]]),
-    (2, [[[0, 2], [1, 3]], [[4, 6]], [[5]]]),
-])
+@pytest.mark.parametrize(
+    ('interval', 'expected'),
+    [
+        (1, [[[0, 1], [2, 3], [4, 5]], [[6]]]),
+        (2, [[[0, 2], [1, 3]], [[4, 6]], [[5]]]),
+    ],
+)
 def test_the_example_of_the_docstring(interval, expected):
     assert [groups.tolist() for groups in axis_groups(7, 2, interval)] == expected
 
 
-@pytest.mark.parametrize(('length', 'size', 'interval', 'shift'), [
-    (56, 7, 8, 0), (50, 7, 8, 0), (10, 7, 8, 0), (3, 7, 1, 0), (17, 7, 1, 3), (14, 7, 1, 0), (1, 4, 2, 0)])
+@pytest.mark.parametrize(
+    ('length', 'size', 'interval', 'shift'),
+    [
+        (56, 7, 8, 0),
+        (50, 7, 8, 0),
+        (10, 7, 8, 0),
+        (3, 7, 1, 0),
+        (17, 7, 1, 3),
+        (14, 7, 1, 0),
+        (1, 4, 2, 0),
+    ],
+)
 def test_groups_hold_every_position_once(length, size, interval, shift):
     groups = axis_groups(length, size, interval, shift)
     positions = torch.cat([group.flatten() for group in groups])
@@ -81,8 +95,19 @@ def masked_attention(block, x, size, interval, bias):
     padded = F.pad(torch.cat([block.norm1(x), valid], -1), padding)
 
     tall, wide = padded.shape[1:3]
-    split = padded.view(images, tall // span, size, interval, wide // span, size, interval, dims + 1)
-    to_groups = (0, 1, 4, 3, 6, 2, 5, 7)  # images, spans, places in the interval | members | channels
+    split = padded.view(
+        images, tall // span, size, interval, wide // span, size, interval, dims + 1
+    )
+    to_groups = (
+        0,
+        1,
+        4,
+        3,
+        6,
+        2,
+        5,
+        7,
+    )  # images, spans, places in the interval | members | channels
     groups = split.permute(to_groups)
     tokens = groups.reshape(-1, size * size, dims + 1)
 
@@ -115,17 +140,21 @@ def test_smaller_groups_at_the_border_equal_masked_padding(index, interval):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(('options', 'side'), [
-    (dict(attention='short'), 4),
-    (dict(attention='swin'), 6),
-    (dict(attention='short-long'), 12),
-    (dict(attention='short-long-map'), 24),
-    (dict(attention='pvt', position='none'), 24),
-], ids=str)
+@pytest.mark.parametrize(
+    ('options', 'side'),
+    [
+        (dict(attention='short'), 4),
+        (dict(attention='swin'), 6),
+        (dict(attention='short-long'), 12),
+        (dict(attention='short-long-map'), 24),
+        (dict(attention='pvt', position='none'), 24),
+    ],
+    ids=str,
+)
 def test_a_changed_pixel_reaches_its_groups_alone(options, side):
     """The corner of a map of 24 x 24 tokens, through a block of short and one of long distance, G = 4, I = 3."""
-    arch = dict(embed_dims=32, depths=(2, ), group_sizes=(4, ), intervals=(3, ))
-    model = small(arch=arch, out_indices=(0, ), patch_sizes=(4, ), **options)
+    arch = dict(embed_dims=32, depths=(2,), group_sizes=(4,), intervals=(3,))
+    model = small(arch=arch, out_indices=(0,), patch_sizes=(4,), **options)
     x = cases.images((96, 96), 1)
     changed = x.clone()
     changed[..., :4, :4] += 1

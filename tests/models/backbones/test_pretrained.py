@@ -1,4 +1,5 @@
 """First weights of backbones, in the formats in which they are published."""
+
 import copy
 import logging
 
@@ -40,17 +41,26 @@ def with_stem(weights, stem, **others):
 
 # File from weights; prefix.
 RESNET_FILES = {
-    'torchvision': (lambda weights: {**weights, 'fc.weight': torch.ones(9, 512), 'fc.bias': torch.ones(9)}, None),
+    'torchvision': (
+        lambda weights: {**weights, 'fc.weight': torch.ones(9, 512), 'fc.bias': torch.ones(9)},
+        None,
+    ),
     'mmdet backbone': (lambda weights: dict(state_dict=weights, meta=dict(epoch=12)), None),
     'distributed': (lambda weights: dict(state_dict=with_stem(weights, 'module.')), None),
     'DETR authors': (
         lambda weights: dict(
-            model=with_stem(weights, 'backbone.0.body.', **{'class_embed.bias': torch.ones(92)}), epoch=149),
-        'backbone.0.body.'),
+            model=with_stem(weights, 'backbone.0.body.', **{'class_embed.bias': torch.ones(92)}),
+            epoch=149,
+        ),
+        'backbone.0.body.',
+    ),
     'mmdet detector': (
         lambda weights: dict(
-            state_dict=with_stem(weights, 'backbone.', **{'bbox_head.fc_cls.bias': torch.ones(80)}), meta={}),
-        'backbone'),
+            state_dict=with_stem(weights, 'backbone.', **{'bbox_head.fc_cls.bias': torch.ones(80)}),
+            meta={},
+        ),
+        'backbone',
+    ),
 }
 
 
@@ -87,8 +97,13 @@ CROSSFORMER_FILES = {
     'classifier': (lambda weights: dict(model={**weights, **TABLES}, epoch=299), None),
     'detector': (
         lambda weights: dict(
-            state_dict=with_stem(weights, 'backbone.', **{'neck.fpn_convs.0.conv.bias': torch.zeros(9)}), meta={}),
-        'backbone.'),
+            state_dict=with_stem(
+                weights, 'backbone.', **{'neck.fpn_convs.0.conv.bias': torch.zeros(9)}
+            ),
+            meta={},
+        ),
+        'backbone.',
+    ),
 }
 
 
@@ -113,10 +128,13 @@ def test_the_norm_of_a_classifier_loads_if_the_model_has_it(tmp_path):
     assert_loaded(model, weights)
 
 
-@pytest.mark.parametrize(('prefix', 'message'), [
-    (None, r"none of its weights fits the backbone\. .*add prefix='backbone\.' to init_cfg"),
-    ('encoder', r"with prefix='encoder'\. .*add prefix='backbone\.' to init_cfg"),
-])
+@pytest.mark.parametrize(
+    ('prefix', 'message'),
+    [
+        (None, r"none of its weights fits the backbone\. .*add prefix='backbone\.' to init_cfg"),
+        ('encoder', r"with prefix='encoder'\. .*add prefix='backbone\.' to init_cfg"),
+    ],
+)
 def test_a_missing_or_wrong_prefix_is_named(prefix, message, tmp_path):
     file = str(tmp_path / 'detector.pth')
     torch.save(CROSSFORMER_FILES['detector'][0](dict(small().state_dict())), file)
@@ -129,7 +147,9 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     file = str(tmp_path / 'resnet.pth')
     torch.save(resnet_weights(), file)
     model = CrossFormer(SMALL, init_cfg=dict(type='Pretrained', checkpoint=file))
-    with pytest.raises(InputError, match='begin with conv1.weight, .*those of the backbone with patch_embed'):
+    with pytest.raises(
+        InputError, match='begin with conv1.weight, .*those of the backbone with patch_embed'
+    ):
         model.init_weights()
 
 
@@ -150,7 +170,10 @@ def test_pretrained_weights_come_last_and_configs_stay(tmp_path):
     weights = dict(small().state_dict())
     file = str(tmp_path / 'weights.pth')
     torch.save(weights, file)
-    init_cfg = [dict(type='Pretrained', checkpoint=file), dict(type='Constant', layer='Linear', val=0.)]
+    init_cfg = [
+        dict(type='Pretrained', checkpoint=file),
+        dict(type='Constant', layer='Linear', val=0.0),
+    ]
     model = CrossFormer(SMALL, init_cfg=copy.deepcopy(init_cfg))
     model.init_weights()
     assert_loaded(model, weights)
@@ -164,6 +187,6 @@ def test_initializing_twice_loads_once(tmp_path):
     model = CrossFormer(SMALL, init_cfg=dict(type='Pretrained', checkpoint=file))
     model.init_weights()
     with torch.no_grad():
-        model.patch_embed.norm.bias.fill_(7.)
+        model.patch_embed.norm.bias.fill_(7.0)
     model.init_weights()
-    assert (model.patch_embed.norm.bias == 7.).all()
+    assert (model.patch_embed.norm.bias == 7.0).all()

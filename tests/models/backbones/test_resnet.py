@@ -1,4 +1,5 @@
 """mmdet_setdet.ResNet against mmdet's: numbers, names, and its own features (folded norms, DC5)."""
+
 import copy
 import pickle
 
@@ -26,7 +27,9 @@ def randomize_norms(model):
 
 
 def mmdets(depth=18, **options):
-    return randomize_norms(MODELS.build(dict(type='ResNet', depth=depth, **{**MMDET_FROZEN, **options})))
+    return randomize_norms(
+        MODELS.build(dict(type='ResNet', depth=depth, **{**MMDET_FROZEN, **options}))
+    )
 
 
 def ours(depth=18, **options):
@@ -46,13 +49,17 @@ def maps_and_gradients(model, x):
 
 
 @pytest.mark.parametrize('fast', [True, False])
-@pytest.mark.parametrize('options', [
-    dict(depth=18),
-    dict(depth=50),
-    dict(depth=50, style='caffe'),
-    dict(depth=50, avg_down=True),
-    dict(depth=18, deep_stem=True),
-], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(depth=18),
+        dict(depth=50),
+        dict(depth=50, style='caffe'),
+        dict(depth=50, avg_down=True),
+        dict(depth=18, deep_stem=True),
+    ],
+    ids=str,
+)
 def test_outputs_and_gradients_equal_mmdets(options, fast):
     reference = mmdets(**options)
     model = ours(**options)
@@ -160,7 +167,11 @@ def test_checkpointing_gives_the_same_gradients():
 
 
 def test_plugins_are_mmdets():
-    plugin = dict(cfg=dict(type='ContextBlock', ratio=1 / 16), stages=(False, True, True, True), position='after_conv3')
+    plugin = dict(
+        cfg=dict(type='ContextBlock', ratio=1 / 16),
+        stages=(False, True, True, True),
+        position='after_conv3',
+    )
     reference = mmdets(50, plugins=[plugin])
     model = ours(50, plugins=[plugin])
     model.load_state_dict(reference.state_dict())

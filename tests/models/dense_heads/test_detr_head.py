@@ -1,4 +1,5 @@
 """DETR's head: what it logs, and what its losses are divided by."""
+
 import pytest
 import torch
 from benchmarks.models import perturb_weights
@@ -14,8 +15,8 @@ TERMS = ('loss_cls', 'loss_bbox', 'loss_iou')
 
 def dn_model(**changes):
     changes = {
-        'denoising.label_noise_scale': 0.,
-        'denoising.box_noise_scale': 0.,
+        'denoising.label_noise_scale': 0.0,
+        'denoising.box_noise_scale': 0.0,
         'one_to_many': dict(num_queries=30),
         **changes,
     }
@@ -48,7 +49,9 @@ def test_logged_terms_add_up_to_the_summed_losses():
     torch.testing.assert_close(sum(denoising), summed['loss_dn'])
 
 
-@pytest.mark.parametrize('config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid'])
+@pytest.mark.parametrize(
+    'config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid']
+)
 def test_invalid_queries_have_no_part_in_the_classification_loss(config):
     head = MODELS.build(small_model_cfg(config)).bbox_head
     gts = GroundTruths.from_samples(ragged_batch((2, 1, 0))[1])
@@ -70,13 +73,17 @@ def test_invalid_queries_have_no_part_in_the_classification_loss(config):
     torch.testing.assert_close(more['loss_bbox'], losses['loss_bbox'])
 
 
-@pytest.mark.parametrize('config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid'])
+@pytest.mark.parametrize(
+    'config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid']
+)
 def test_one_process_does_not_care_whether_averages_are_shared(config):
     losses = []
     inputs, samples = ragged_batch()
     for shared in (True, False):
         torch.manual_seed(0)
-        model = perturb_weights(MODELS.build(small_model_cfg(config, **{'bbox_head.sync_cls_avg_factor': shared})))
+        model = perturb_weights(
+            MODELS.build(small_model_cfg(config, **{'bbox_head.sync_cls_avg_factor': shared}))
+        )
         with torch.no_grad():
             losses.append(model.eval().loss(inputs, samples)['loss_cls'])
     torch.testing.assert_close(*losses)

@@ -1,4 +1,5 @@
 """OTAHead: its losses by their definition, the scores of its detections, and that it learns."""
+
 import pytest
 import torch
 from helpers.configs import CONFIGS
@@ -18,10 +19,8 @@ STRIDES = [8, 16]
 SIZES = [(12, 16), (6, 8)]
 METAS = [dict(img_shape=(96, 128), img_path='a.jpg'), dict(img_shape=(96, 128), img_path='b.jpg')]
 TEST_CFG = ConfigDict(
-    nms_pre=1000,
-    score_thr=0.05,
-    nms=dict(type='nms', iou_threshold=0.6),
-    max_per_img=100)
+    nms_pre=1000, score_thr=0.05, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100
+)
 HEAD = dict(
     type='OTAHead',
     num_classes=NUM_CLASSES,
@@ -30,13 +29,12 @@ HEAD = dict(
     stacked_convs=1,
     strides=STRIDES,
     norm_cfg=dict(type='GN', num_groups=8),
-    test_cfg=TEST_CFG)
+    test_cfg=TEST_CFG,
+)
 FIRST_GTS = InstanceData(
-    bboxes=torch.tensor([[10., 12, 50, 60], [40, 30, 90, 80]]),
-    labels=torch.tensor([1, 4]))
-SECOND_GTS = InstanceData(
-    bboxes=torch.tensor([[60., 5, 95, 40]]),
-    labels=torch.tensor([2]))
+    bboxes=torch.tensor([[10.0, 12, 50, 60], [40, 30, 90, 80]]), labels=torch.tensor([1, 4])
+)
+SECOND_GTS = InstanceData(bboxes=torch.tensor([[60.0, 5, 95, 40]]), labels=torch.tensor([2]))
 NO_GTS = FIRST_GTS[:0]
 
 
@@ -88,7 +86,6 @@ def decode_boxes(distances, priors):
 
 
 class TestLosses:
-
     def test_they_are_those_of_the_definition(self):
         class_logits, distances, iou_logits = random_maps()
         gt_instances = [FIRST_GTS, SECOND_GTS]
@@ -96,7 +93,9 @@ class TestLosses:
         priors = grid_priors()
         boxes = decode_boxes(distances, priors)
         scores = flatten(class_logits)
-        targets = OTAAssigner().assign_batch(scores, boxes, priors, GroundTruths.from_instances(gt_instances))
+        targets = OTAAssigner().assign_batch(
+            scores, boxes, priors, GroundTruths.from_instances(gt_instances)
+        )
         is_assigned = targets.gt_inds > 0
         count = is_assigned.sum()
         assert count > 3
@@ -106,7 +105,7 @@ class TestLosses:
         prob = scores.sigmoid()
         prob_right = torch.where(is_class, prob, 1 - prob)
         weight = torch.where(is_class, 0.25, 0.75)
-        focal = -weight * (1 - prob_right)**2 * prob_right.log()
+        focal = -weight * (1 - prob_right) ** 2 * prob_right.log()
         torch.testing.assert_close(losses['loss_cls'], focal.sum() / count, rtol=1e-5, atol=1e-5)
 
         pred = boxes[is_assigned]
@@ -117,9 +116,13 @@ class TestLosses:
         iou = bbox_overlaps(pred, target, is_aligned=True).detach()
         predicted_iou = flatten(iou_logits)[is_assigned][:, 0].sigmoid()
         cross_entropy = -iou * predicted_iou.log() - (1 - iou) * (1 - predicted_iou).log()
-        torch.testing.assert_close(losses['loss_iou'], 0.5 * cross_entropy.mean(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            losses['loss_iou'], 0.5 * cross_entropy.mean(), rtol=1e-5, atol=1e-5
+        )
 
-    @pytest.mark.parametrize('gts', [[FIRST_GTS, NO_GTS], [NO_GTS, NO_GTS]], ids=['one empty', 'all empty'])
+    @pytest.mark.parametrize(
+        'gts', [[FIRST_GTS, NO_GTS], [NO_GTS, NO_GTS]], ids=['one empty', 'all empty']
+    )
     def test_images_without_ground_truths_give_finite_gradients(self, gts):
         class_logits, distances, iou_logits = random_maps()
         losses = build_head().loss_by_feat(class_logits, distances, iou_logits, gts, METAS)
@@ -142,7 +145,14 @@ class TestScores:
         head = build_head().eval()
         in_pixels = [level * stride for level, stride in zip(distances, STRIDES)]
         return head.predict_by_feat(
-            class_logits, in_pixels, iou_logits, batch_img_metas=METAS, rescale=False, with_nms=False, **options)
+            class_logits,
+            in_pixels,
+            iou_logits,
+            batch_img_metas=METAS,
+            rescale=False,
+            with_nms=False,
+            **options,
+        )
 
     def test_a_score_is_the_root_of_class_times_iou(self):
         class_logits, distances, iou_logits = random_maps()
@@ -161,9 +171,9 @@ class TestScores:
         class_logits, distances, iou_logits = random_maps()
         with torch.no_grad():
             for level in iou_logits:
-                level.fill_(-20.)
-            iou_logits[0][:, :, 3, 4] = 20.  # the only cell with a good box
-        cfg = ConfigDict(TEST_CFG, nms_pre=NUM_CLASSES, score_thr=0.)
+                level.fill_(-20.0)
+            iou_logits[0][:, :, 3, 4] = 20.0  # the only cell with a good box
+        cfg = ConfigDict(TEST_CFG, nms_pre=NUM_CLASSES, score_thr=0.0)
         result = self.predict(class_logits, distances, iou_logits, cfg=cfg)[0]
         best = result.scores.topk(NUM_CLASSES).values
         expected = class_logits[0][0, :, 3, 4].sigmoid().sqrt()
@@ -172,27 +182,33 @@ class TestScores:
     def test_extreme_logits_do_not_overflow(self):
         class_logits, distances, iou_logits = random_maps()
         with torch.no_grad():
-            class_logits[0][0, 0, 0, 0] = 60.
-            iou_logits[0][0, 0, 0, 0] = 60.
-            class_logits[0][0, 1, 0, 0] = -200.
-            iou_logits[0][0, 0, 0, 1] = -200.
+            class_logits[0][0, 0, 0, 0] = 60.0
+            iou_logits[0][0, 0, 0, 0] = 60.0
+            class_logits[0][0, 1, 0, 0] = -200.0
+            iou_logits[0][0, 0, 0, 1] = -200.0
         results = self.predict(class_logits, distances, iou_logits)
         for result in results:
             assert result.scores.isfinite().all()
         assert results[0].scores.max() == 1
 
 
-@pytest.mark.parametrize(('point_offset', 'first_points'), [(0., [[0, 0], [16, 0]]), (0.5, [[8, 8], [24, 8]])])
+@pytest.mark.parametrize(
+    ('point_offset', 'first_points'), [(0.0, [[0, 0], [16, 0]]), (0.5, [[8, 8], [24, 8]])]
+)
 def test_points_stand_in_the_corner_or_in_the_centre_of_a_cell(point_offset, first_points):
     head = build_head(point_offset=point_offset)
     priors = head.prior_generator.grid_priors(SIZES, device='cpu')
     assert priors[1][:2].tolist() == first_points
 
 
-@pytest.mark.parametrize('assigner', [
-    dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4),
-    dict(type='mmdet_setdet.HungarianAssigner', match_costs=[dict(type='FocalLossCost')]),
-], ids=lambda assigner: assigner['type'])
+@pytest.mark.parametrize(
+    'assigner',
+    [
+        dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4),
+        dict(type='mmdet_setdet.HungarianAssigner', match_costs=[dict(type='FocalLossCost')]),
+    ],
+    ids=lambda assigner: assigner['type'],
+)
 def test_other_assigners_are_refused(assigner):
     name = assigner['type'].split('.')[-1]
     with pytest.raises(InputError, match=f"{name}.*use type='OTAAssigner'"):

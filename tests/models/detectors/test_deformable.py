@@ -1,4 +1,5 @@
 """Feature levels, attention over them, and DN-Deformable-DETR's queries and heads."""
+
 import pytest
 import torch
 from benchmarks.models import perturb_weights
@@ -28,7 +29,9 @@ def test_levels_know_what_is_padding():
     for index, (mask, shape) in enumerate(zip(levels.masks, levels.shapes)):
         reduced = torch.nn.functional.interpolate(padded[None], size=shape)[0].bool()
         assert torch.equal(mask, reduced)
-        visible = torch.stack([(~reduced[:, 0]).sum(1) / shape[1], (~reduced[:, :, 0]).sum(1) / shape[0]], 1)
+        visible = torch.stack(
+            [(~reduced[:, 0]).sum(1) / shape[1], (~reduced[:, :, 0]).sum(1) / shape[0]], 1
+        )
         torch.testing.assert_close(levels.valid_ratios[:, index], visible)
     assert torch.equal(levels.padding, torch.cat([mask.flatten(1) for mask in levels.masks], 1))
     assert [part.shape[1] for part in levels.split(levels.padding)] == [80, 20, 6]
@@ -54,14 +57,30 @@ def test_a_query_that_wants_one_level_reads_that_level_only():
     attention = LevelAttention(embed_dims=16, num_heads=2, cross_attn=True)
     plain = ConditionalAttention(embed_dims=16, num_heads=2, cross_attn=True)
     plain.load_state_dict(attention.state_dict())
-    levels = FeatureLevels.from_maps([torch.rand(2, 16, 4, 5), torch.rand(2, 16, 2, 3)], [(32, 40), (20, 24)], (32, 40))
+    levels = FeatureLevels.from_maps(
+        [torch.rand(2, 16, 4, 5), torch.rand(2, 16, 2, 3)], [(32, 40), (20, 24)], (32, 40)
+    )
     query, query_pos, sine = torch.randn(3, 2, 7, 16)
     key, key_pos = torch.randn(2, 2, 26, 16)
-    for wanted, (keys, positions, mask) in enumerate(zip(*map(levels.split, (key, key_pos, levels.padding)))):
+    for wanted, (keys, positions, mask) in enumerate(
+        zip(*map(levels.split, (key, key_pos, levels.padding)))
+    ):
         weights = torch.nn.functional.one_hot(torch.tensor(wanted), 2).float().expand(2, 7, 2)
         for first in (True, False):
-            got = attention(query, key, weights, levels, query_pos, sine, key_pos, levels.padding, is_first=first)
-            expected = plain(query, keys, query_pos, sine, positions, key_padding_mask=mask, is_first=first)
+            got = attention(
+                query,
+                key,
+                weights,
+                levels,
+                query_pos,
+                sine,
+                key_pos,
+                levels.padding,
+                is_first=first,
+            )
+            expected = plain(
+                query, keys, query_pos, sine, positions, key_padding_mask=mask, is_first=first
+            )
             torch.testing.assert_close(got, expected)
 
 
@@ -70,9 +89,11 @@ def test_levels_are_mixed_by_their_weights():
     levels = FeatureLevels.from_maps([torch.rand(2, 16, 4, 5), torch.rand(2, 16, 2, 3)])
     query, sine = torch.randn(2, 2, 7, 16)
     key, key_pos = torch.randn(2, 2, 26, 16)
-    only = [torch.tensor([1., 0.]).expand(2, 7, 2), torch.tensor([0., 1.]).expand(2, 7, 2)]
+    only = [torch.tensor([1.0, 0.0]).expand(2, 7, 2), torch.tensor([0.0, 1.0]).expand(2, 7, 2)]
     weights = torch.rand(2, 7, 2).softmax(-1)
-    first, second, mixed = (attention(query, key, w, levels, query, sine, key_pos) for w in (*only, weights))
+    first, second, mixed = (
+        attention(query, key, w, levels, query, sine, key_pos) for w in (*only, weights)
+    )
     torch.testing.assert_close(mixed, weights[..., :1] * first + weights[..., 1:] * second)
 
 
@@ -81,9 +102,11 @@ def alone_and_together():
     alone = [torch.randn(1, 256, *size) for size in ((12, 16), (6, 8), (3, 4), (2, 2))]
     together = [torch.randn(2, 256, *size) * 3 for size in ((24, 32), (12, 16), (6, 8), (3, 4))]
     for batch, feat in zip(together, alone):
-        batch[:1, :, :feat.shape[2], :feat.shape[3]] = feat
-    return ((alone, random_samples([(96, 128)], (96, 128), [1])),
-            (together, random_samples([(96, 128), (192, 256)], (192, 256), [1, 1])))
+        batch[:1, :, : feat.shape[2], : feat.shape[3]] = feat
+    return (
+        (alone, random_samples([(96, 128)], (96, 128), [1])),
+        (together, random_samples([(96, 128), (192, 256)], (192, 256), [1, 1])),
+    )
 
 
 def test_what_lies_in_the_padding_does_not_matter_to_the_encoder():
@@ -93,14 +116,18 @@ def test_what_lies_in_the_padding_does_not_matter_to_the_encoder():
         for feats, samples in alone_and_together():
             inputs = model.pre_transformer(feats, samples)[0]
             memory = model.forward_encoder(**inputs)['memory'][0]
-            tokens.append(memory if inputs['feat_mask'] is None else memory[~inputs['feat_mask'][0]])
+            tokens.append(
+                memory if inputs['feat_mask'] is None else memory[~inputs['feat_mask'][0]]
+            )
     torch.testing.assert_close(*tokens, atol=1e-4, rtol=1e-4)
 
 
 def test_what_lies_in_the_padding_does_not_matter_to_level_attention():
     model = small_model(ENCODER).eval()
     with torch.no_grad():
-        expected, got = (model.bbox_head(**model.forward_transformer(*case)) for case in alone_and_together())
+        expected, got = (
+            model.bbox_head(**model.forward_transformer(*case)) for case in alone_and_together()
+        )
     for a, b in zip(got, expected):
         torch.testing.assert_close(a[:, :1], b, atol=1e-4, rtol=1e-4)
 
@@ -135,7 +162,9 @@ def test_without_level_embed_the_order_of_equal_levels_would_not_matter():
     feats[1] = feats[0]
     inputs = model.pre_transformer(feats)[0]
     first, second, *_ = inputs['levels'].split(inputs['feat_pos'])
-    torch.testing.assert_close(second - first, (model.level_embed[1] - model.level_embed[0]).expand_as(first))
+    torch.testing.assert_close(
+        second - first, (model.level_embed[1] - model.level_embed[0]).expand_as(first)
+    )
 
 
 def test_sampling_starts_as_a_star_and_boxes_near_their_anchors():
@@ -144,15 +173,15 @@ def test_sampling_starts_as_a_star_and_boxes_near_their_anchors():
         assert not attention.sampling_offsets.weight.any()
         assert not attention.attention_weights.weight.any()
         reach = attention.sampling_offsets.bias.view(8, 4, 4, 2).abs().amax(-1)
-        torch.testing.assert_close(reach, torch.arange(1., 5.).expand(8, 4, 4))
+        torch.testing.assert_close(reach, torch.arange(1.0, 5.0).expand(8, 4, 4))
     for classifier in model.bbox_head.cls_branches:
-        torch.testing.assert_close(classifier.bias.sigmoid(), torch.full((80, ), 0.01))
+        torch.testing.assert_close(classifier.bias.sigmoid(), torch.full((80,), 0.01))
     inputs, samples = ragged_batch()
     with torch.no_grad():
         first, second = model.eval()(inputs, samples, mode='tensor')[1]
     anchors = model.query_embedding.weight.sigmoid()
-    torch.testing.assert_close(first[..., :2], anchors[:, :2].expand_as(first[..., :2]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        first[..., :2], anchors[:, :2].expand_as(first[..., :2]), atol=2e-3, rtol=0
+    )
     assert (first[..., 2:] < anchors[:, 2:]).all()
     torch.testing.assert_close(second, first, atol=2e-3, rtol=0)
-
-

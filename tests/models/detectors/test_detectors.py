@@ -1,4 +1,5 @@
 """DETR and DN-DETR as a whole: a training step, results in pixels, padding, mixed precision, reads from the host."""
+
 import sys
 from unittest import mock
 
@@ -32,7 +33,11 @@ def test_a_training_step_reaches_every_parameter(name):
     assert all(loss.isfinite() and loss > 0 and loss.dim() == 0 for loss in losses.values())
     sum(losses.values()).backward()
     silent = {key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    frozen = {key for key in dict(model.named_parameters()) if key.startswith(('backbone.conv1', 'backbone.layer1'))}
+    frozen = {
+        key
+        for key in dict(model.named_parameters())
+        if key.startswith(('backbone.conv1', 'backbone.layer1'))
+    }
     assert silent == frozen
 
 
@@ -44,7 +49,11 @@ def test_detr_without_objects_trains():
     assert losses['loss_bbox'] == 0
     assert losses['loss_iou'] == 0
     sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert all(
+        p.grad is not None and p.grad.isfinite().all()
+        for p in model.parameters()
+        if p.requires_grad
+    )
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -52,9 +61,11 @@ def test_results_are_in_pixels_of_the_original_image(name):
     model = small_model(name, **{'test_cfg.max_per_img': 15})
     model.eval()
     inputs, samples = ragged_batch()
-    for sample, scale in zip(samples, [(2., 0.5), (0.25, 0.25), (1., 1.)]):
+    for sample, scale in zip(samples, [(2.0, 0.5), (0.25, 0.25), (1.0, 1.0)]):
         height, width = sample.img_shape
-        sample.set_metainfo(dict(scale_factor=scale, ori_shape=(round(height / scale[1]), round(width / scale[0]))))
+        sample.set_metainfo(
+            dict(scale_factor=scale, ori_shape=(round(height / scale[1]), round(width / scale[0])))
+        )
     with torch.no_grad():
         scaled = model.predict(inputs, [sample.clone() for sample in samples], rescale=False)
         results = model.predict(inputs, [sample.clone() for sample in samples])
@@ -63,7 +74,9 @@ def test_results_are_in_pixels_of_the_original_image(name):
         assert after.pred_instances.labels.max() < 80
         assert after.pred_instances.scores.diff().max() <= 0
         factor = torch.tensor(sample.scale_factor).repeat(2)
-        torch.testing.assert_close(after.pred_instances.bboxes * factor, before.pred_instances.bboxes)
+        torch.testing.assert_close(
+            after.pred_instances.bboxes * factor, before.pred_instances.bboxes
+        )
         for result, shape in ((before, sample.img_shape), (after, sample.ori_shape)):
             boxes, (height, width) = result.pred_instances.bboxes, shape
             assert boxes.min() >= 0
@@ -84,15 +97,15 @@ def test_what_lies_in_the_padding_does_not_matter(name):
     alone = random_samples([(96, 128)], (96, 128), [1])
     together = random_samples([(96, 128), (128, 160)], (128, 160), [1, 1])
     with torch.no_grad():
-        expected = model.bbox_head(**model.forward_transformer((feat, ), alone))
-        got = model.bbox_head(**model.forward_transformer((batch, ), together))
+        expected = model.bbox_head(**model.forward_transformer((feat,), alone))
+        got = model.bbox_head(**model.forward_transformer((batch,), together))
     for a, b in zip(got, expected):
         torch.testing.assert_close(a[:, :1], b, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_mixed_precision_on_cpu(name):
-    model = small_model(name, **{'denoising.box_noise_scale': 0.} if name.startswith('dn') else {})
+    model = small_model(name, **{'denoising.box_noise_scale': 0.0} if name.startswith('dn') else {})
     inputs, samples = ragged_batch()
     expected = model.eval().loss(inputs, samples)
     with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -122,7 +135,7 @@ def test_weights_make_the_round_trip(name, tmp_path):
 
 def test_classes_start_rare_and_boxes_at_their_anchors():
     model = small_model('dn_detr_r50_50e.py', awake=False)
-    torch.testing.assert_close(model.bbox_head.fc_cls.bias.sigmoid(), torch.full((80, ), 0.01))
+    torch.testing.assert_close(model.bbox_head.fc_cls.bias.sigmoid(), torch.full((80,), 0.01))
     inputs, samples = ragged_batch()
     with torch.no_grad():
         boxes = model.eval()(inputs, samples, mode='tensor')[1]
@@ -131,9 +144,11 @@ def test_classes_start_rare_and_boxes_at_their_anchors():
 
 
 def test_random_centres_are_spread_and_fixed():
-    model = small_model('dn_detr_r50_50e.py', awake=False, num_queries=200, with_random_refpoints=True)
+    model = small_model(
+        'dn_detr_r50_50e.py', awake=False, num_queries=200, with_random_refpoints=True
+    )
     centres = model.query_embedding.weight[:, :2].sigmoid()
-    torch.testing.assert_close(centres.mean(0), torch.full((2, ), 0.5), atol=0.1, rtol=0)
+    torch.testing.assert_close(centres.mean(0), torch.full((2,), 0.5), atol=0.1, rtol=0)
     assert centres.min() < 0.1
     assert centres.max() > 0.9
     inputs, samples = ragged_batch()
@@ -161,14 +176,27 @@ class HostReads(TorchDispatchMode):
     Operators whose result's shape or value the host must know are seen by torch's dispatcher; copies to the host are
     not when the device is the host, so these methods are watched.
     """
-    OPERATORS = {'_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'is_nonzero', 'repeat_interleave',
-                 '_unique', '_unique2', 'unique_dim', 'unique_consecutive'}
+
+    OPERATORS = {
+        '_local_scalar_dense',
+        'nonzero',
+        'masked_select',
+        'equal',
+        'is_nonzero',
+        'repeat_interleave',
+        '_unique',
+        '_unique2',
+        'unique_dim',
+        'unique_consecutive',
+    }
     METHODS = ('cpu', 'numpy', 'item', 'tolist', 'new_tensor')
 
     def __enter__(self):
         self.seen, self.patches = [], []
         for name in self.METHODS:
-            patch = mock.patch.object(torch.Tensor, name, self._watched(name, getattr(torch.Tensor, name)))
+            patch = mock.patch.object(
+                torch.Tensor, name, self._watched(name, getattr(torch.Tensor, name))
+            )
             self.patches.append(patch)
             patch.start()
         return super().__enter__()
@@ -182,18 +210,26 @@ class HostReads(TorchDispatchMode):
         def call(tensor, *args, **kwargs):
             self._record(name)
             return method(tensor, *args, **kwargs)
+
         return call
 
     def _record(self, name):
         frame = sys._getframe(2)
         while frame and 'mmdet' not in frame.f_globals.get('__name__', ''):
             frame = frame.f_back
-        self.seen.append((name, frame.f_globals['__name__'] if frame else '?', frame.f_code.co_name if frame else '?'))
+        self.seen.append(
+            (
+                name,
+                frame.f_globals['__name__'] if frame else '?',
+                frame.f_code.co_name if frame else '?',
+            )
+        )
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
         by_mask = name in ('index', 'index_put', 'index_put_', '_index_put_impl_') and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
         if name in self.OPERATORS or by_mask:
             self._record(name)
         return func(*args, **(kwargs or {}))
@@ -201,8 +237,15 @@ class HostReads(TorchDispatchMode):
 
 def test_host_reads_are_seen():
     x = torch.rand(5)
-    for read in (lambda: x[x > 0.5], lambda: bool(x.sum() > 0), lambda: x.cpu(), lambda: x.nonzero(),
-                 lambda: x.new_tensor([1.]), lambda: torch.unique(x), lambda: x.masked_select(x > 0.5)):
+    for read in (
+        lambda: x[x > 0.5],
+        lambda: bool(x.sum() > 0),
+        lambda: x.cpu(),
+        lambda: x.nonzero(),
+        lambda: x.new_tensor([1.0]),
+        lambda: torch.unique(x),
+        lambda: x.masked_select(x > 0.5),
+    ):
         with HostReads() as reads:
             read()
         assert reads.seen
@@ -220,15 +263,21 @@ def test_one_copy_to_the_host_in_a_training_step(name, counts):
     with HostReads() as reads:
         model.loss(inputs, samples)
     # mmdet's IoU and cross entropy send a constant to the device; on the host nobody waits for its result.
-    ours = [read for read in reads.seen if read[0] != 'new_tensor' or read[1].startswith('mmdet_setdet')]
+    ours = [
+        read for read in reads.seen if read[0] != 'new_tensor' or read[1].startswith('mmdet_setdet')
+    ]
     matching = 'mmdet_setdet.models.assignment.hungarian', 'assign_batch'
     assert ours == [('cpu', *matching), ('numpy', *matching)]
 
 
 def test_dropout_of_models_built_before_does_not_come_along():
     try:
-        MultiheadAttention(8, 1, dropout=0.1)  # as in mmdet's Conditional DETR; mmcv keeps it as its default
+        MultiheadAttention(
+            8, 1, dropout=0.1
+        )  # as in mmdet's Conditional DETR; mmcv keeps it as its default
         model = MODELS.build(small_model_cfg('dn_detr_r50_50e.py'))
-        assert not any(module.p for module in model.modules() if isinstance(module, torch.nn.Dropout))
+        assert not any(
+            module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)
+        )
     finally:
-        MultiheadAttention(8, 1, dropout=0.)
+        MultiheadAttention(8, 1, dropout=0.0)

@@ -1,4 +1,5 @@
 """A config of mmdet whose types are prefixed by our scope builds, takes mmdet's weights and trains."""
+
 import copy
 
 import pytest
@@ -50,7 +51,11 @@ def test_prefixed_types_are_enough(name):
     losses = model.train().loss(inputs, samples)
     assert {'loss_cls', 'loss_bbox', 'loss_iou'} <= losses.keys()
     sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert all(
+        p.grad is not None and p.grad.isfinite().all()
+        for p in model.parameters()
+        if p.requires_grad
+    )
     with torch.no_grad():
         results = model.eval().predict(inputs, samples)
     assert all(result.pred_instances.bboxes.isfinite().all() for result in results)
@@ -82,6 +87,8 @@ def test_a_head_of_mmdets_under_our_detector_is_refused():
 
 
 def test_an_assigner_that_cannot_match_a_batch_is_refused():
-    cfg = mmdet_model_cfg('detr', **{'train_cfg.assigner': dict(_delete_=True, type='MaxIoUAssigner', **IOU)})
+    cfg = mmdet_model_cfg(
+        'detr', **{'train_cfg.assigner': dict(_delete_=True, type='MaxIoUAssigner', **IOU)}
+    )
     with pytest.raises(InputError, match='MaxIoUAssigner matches one image at a time'):
         MODELS.build(with_our_types(cfg, cfg, cfg.bbox_head))

@@ -1,4 +1,5 @@
 """Denoising: the noise against the paper's formulas, who sees whom, and images without objects."""
+
 import pytest
 import torch
 from benchmarks.models import perturb_weights
@@ -10,8 +11,13 @@ from mmdet_setdet.models.ground_truths import GroundTruths
 from mmdet_setdet.models.queries import Denoising
 
 FAMILIES = [
-    'dn_detr_r50_50e.py', 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50_50e.py',
-    'dn_vanilla_detr_r50_50e.py', 'dn_conditional_detr_r50_50e.py', 'dn_plain_deformable_detr_r50_50e.py']
+    'dn_detr_r50_50e.py',
+    'dn_deformable_detr_r50_50e.py',
+    'dn_deformable_detr_encoder_r50_50e.py',
+    'dn_vanilla_detr_r50_50e.py',
+    'dn_conditional_detr_r50_50e.py',
+    'dn_plain_deformable_detr_r50_50e.py',
+]
 
 
 def ground_truths(counts, num_classes=80):
@@ -23,39 +29,43 @@ def dn_model(name='dn_detr_r50_50e.py', **changes):
     return perturb_weights(MODELS.build(small_model_cfg(name, **changes)))
 
 
-@pytest.mark.parametrize('scale', [0.4, 1.])
+@pytest.mark.parametrize('scale', [0.4, 1.0])
 def test_box_noise_is_even_and_as_wide_as_the_paper_says(scale):
     box = torch.tensor([0.5, 0.5, 0.2, 0.4])
-    noised = Denoising(80, 16, box_noise_scale=scale).noise_boxes(box.expand(20, 2000, 4)).flatten(0, 1)
+    noised = (
+        Denoising(80, 16, box_noise_scale=scale).noise_boxes(box.expand(20, 2000, 4)).flatten(0, 1)
+    )
     reach = scale * torch.tensor([0.2 / 2, 0.4 / 2, 0.2, 0.4])
     shift = (noised - box) / reach
     assert shift.abs().max() <= 1 + 1e-5
     assert shift.min(0).values.max() < -0.99
     assert shift.max(0).values.min() > 0.99
     torch.testing.assert_close(shift.mean(0), torch.zeros(4), atol=0.02, rtol=0)
-    torch.testing.assert_close(shift.std(0), torch.full((4, ), 3**-0.5), atol=0.02, rtol=0)
+    torch.testing.assert_close(shift.std(0), torch.full((4,), 3**-0.5), atol=0.02, rtol=0)
     torch.testing.assert_close(torch.corrcoef(shift.t()), torch.eye(4), atol=0.03, rtol=0)
 
 
 def test_noised_boxes_stay_in_the_image():
     box = torch.tensor([0.95, 0.05, 0.9, 0.98]).expand(1, 5000, 4)
-    noised = Denoising(80, 16, box_noise_scale=1.).noise_boxes(box)
+    noised = Denoising(80, 16, box_noise_scale=1.0).noise_boxes(box)
     assert noised.min() == 0
     assert noised.max() == 1
 
 
-@pytest.mark.parametrize('scale', [0., 0.2, 1.])
+@pytest.mark.parametrize('scale', [0.0, 0.2, 1.0])
 def test_labels_are_replaced_at_the_given_rate_evenly(scale):
     labels = torch.full((10, 2000), 3)
     noised = Denoising(5, 16, label_noise_scale=scale).noise_labels(labels)
     share = torch.bincount(noised.flatten(), minlength=5) / labels.numel()
-    expected = torch.full((5, ), scale / 5)
+    expected = torch.full((5,), scale / 5)
     expected[3] += 1 - scale
     torch.testing.assert_close(share, expected, atol=0.015, rtol=0)
 
 
 def test_queries_hold_label_indicator_and_box():
-    denoising = Denoising(80, 16, num_groups=3, label_noise_scale=0., box_noise_scale=0., eps=1e-6)
+    denoising = Denoising(
+        80, 16, num_groups=3, label_noise_scale=0.0, box_noise_scale=0.0, eps=1e-6
+    )
     gts = ground_truths((2, 0, 4))
     queries = denoising(gts)
     assert len(queries) == 12
@@ -68,7 +78,9 @@ def test_queries_hold_label_indicator_and_box():
             real, padded = content[image, group, :count], content[image, group, count:]
             torch.testing.assert_close(real[:, :-1], denoising.label_enc(labels))
             assert (real[:, -1] == 1).all()
-            torch.testing.assert_close(anchors[image, group, :count].sigmoid(), boxes, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                anchors[image, group, :count].sigmoid(), boxes, atol=1e-5, rtol=1e-5
+            )
             assert not padded.any()
             assert not anchors[image, group, count:].any()
     assert denoising.matching_content()[-1] == 0
@@ -83,7 +95,7 @@ def test_groups_are_noised_differently_and_labels_stay_classes():
 
 def test_known_matches_pair_each_query_with_its_gt():
     gts = ground_truths((2, 0, 4))
-    queries = Denoising(80, 16, num_groups=3, box_noise_scale=0., eps=1e-6)(gts)
+    queries = Denoising(80, 16, num_groups=3, box_noise_scale=0.0, eps=1e-6)(gts)
     matches = queries.known_matches(gts, num_layers=2)
     assert len(matches.pred) == 2 * 3 * 6
     assert matches.layer.bincount().tolist() == [18, 18]
@@ -97,7 +109,9 @@ def test_a_group_is_seen_by_itself_only(name):
     inputs, samples = ragged_batch((3, 1, 4))
     gts = GroundTruths.from_samples(samples)
     with torch.no_grad():
-        encoder_inputs, memory_inputs = model.eval().pre_transformer(model.extract_feat(inputs), samples)
+        encoder_inputs, memory_inputs = model.eval().pre_transformer(
+            model.extract_feat(inputs), samples
+        )
         encoder_outputs = model.forward_encoder(**encoder_inputs)
         queries, head_inputs = model.train().pre_decoder(**encoder_outputs, gts=gts)
         assert [len(group) for group in head_inputs['groups']] == [12]
@@ -110,8 +124,11 @@ def test_a_group_is_seen_by_itself_only(name):
             for value in moved.values():
                 value[:, where] += 0.5
             before, after = (
-                model.forward_decoder(memory=memory, self_attn_mask=mask, **q, **memory_inputs)['hidden_states']
-                for q in (queries, moved))
+                model.forward_decoder(memory=memory, self_attn_mask=mask, **q, **memory_inputs)[
+                    'hidden_states'
+                ]
+                for q in (queries, moved)
+            )
             return ((before - after).abs().amax((0, 1, 3)) > 1e-5).tolist()
 
         for group in range(3):
@@ -135,7 +152,9 @@ def test_images_without_objects_train(name, counts):
 
 
 def test_an_empty_image_beside_changes_nothing_in_the_loss_of_denoising():
-    model = dn_model(**{'denoising.label_noise_scale': 0., 'denoising.box_noise_scale': 0.}).train()
+    model = dn_model(
+        **{'denoising.label_noise_scale': 0.0, 'denoising.box_noise_scale': 0.0}
+    ).train()
     inputs, samples = ragged_batch((3, 0, 3))
     both = model.loss(inputs[[0, 1]], samples[:2])['loss_dn']
     alone = model.loss(inputs[[0]], samples[:1])['loss_dn']
@@ -169,8 +188,16 @@ def test_without_denoising_it_is_dab_detr():
     torch.testing.assert_close(got, expected)
 
 
-@pytest.mark.parametrize('wrong', [
-    dict(num_groups=0), dict(label_noise_scale=1.5), dict(label_noise_scale=-0.1), dict(box_noise_scale=-1.)], ids=str)
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        dict(num_groups=0),
+        dict(label_noise_scale=1.5),
+        dict(label_noise_scale=-0.1),
+        dict(box_noise_scale=-1.0),
+    ],
+    ids=str,
+)
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         Denoising(80, 16, **wrong)

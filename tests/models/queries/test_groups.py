@@ -1,4 +1,5 @@
 """Query groups: the joint mask, groups on every family, and a group of a user's own."""
+
 import pytest
 import torch
 from benchmarks.models import perturb_weights
@@ -11,29 +12,36 @@ from mmdet_setdet.models.assignment import Matches
 from mmdet_setdet.models.queries import GroupQueries, QueryGroup, joint_mask
 from mmdet_setdet.registry import MODELS as OUR_MODELS
 
-FAMILIES = ['detr_r50_150e.py', 'dn_detr_r50_50e.py', 'dn_deformable_detr_r50_50e.py', 'dn_conditional_detr_r50_50e.py',
-            'dn_plain_deformable_detr_r50_50e.py']
+FAMILIES = [
+    'detr_r50_150e.py',
+    'dn_detr_r50_50e.py',
+    'dn_deformable_detr_r50_50e.py',
+    'dn_conditional_detr_r50_50e.py',
+    'dn_plain_deformable_detr_r50_50e.py',
+]
 
 
 def group(blocked, sees_matching):
-    return GroupQueries('name', {}, torch.tensor(blocked, dtype=torch.bool), sees_matching, assigner=None)
+    return GroupQueries(
+        'name', {}, torch.tensor(blocked, dtype=torch.bool), sees_matching, assigner=None
+    )
 
 
 def test_the_joint_mask():
     denoising = group([[0, 1], [1, 0]], sees_matching=True)
     learned = group([[0]], sees_matching=False)
-    expected = torch.tensor([
-        [0, 1, 1, 0, 0],
-        [1, 0, 1, 0, 0],
-        [1, 1, 0, 1, 1],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 0, 0]], dtype=torch.bool)
+    expected = torch.tensor(
+        [[0, 1, 1, 0, 0], [1, 0, 1, 0, 0], [1, 1, 0, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0]],
+        dtype=torch.bool,
+    )
     assert torch.equal(joint_mask([denoising, learned], num_matching=2), expected)
 
 
 @pytest.mark.parametrize('name', FAMILIES)
 def test_one_to_many_is_an_option_of_every_family(name):
-    model = perturb_weights(MODELS.build(small_model_cfg(name, one_to_many=dict(num_queries=15)))).train()
+    model = perturb_weights(
+        MODELS.build(small_model_cfg(name, one_to_many=dict(num_queries=15)))
+    ).train()
     inputs, samples = ragged_batch()
     losses = model.loss(inputs, samples)
     assert losses['loss_one_to_many'] > 0
@@ -77,7 +85,8 @@ class CentreBoxes(QueryGroup):
             sees_matching=True,
             assigner=LastGtsFirst(),
             valid=gts.mask.flip(1),
-            loss_weight=self.weight)
+            loss_weight=self.weight,
+        )
 
 
 @pytest.mark.parametrize('name', FAMILIES)
@@ -94,9 +103,13 @@ def test_a_group_of_ones_own_trains_by_a_config(name):
 
 def test_the_weight_of_a_group_weighs_its_loss():
     losses = []
-    for weight in (0.5, 2.):
+    for weight in (0.5, 2.0):
         torch.manual_seed(0)
-        changes = dict(query_groups=dict(mine=dict(type='CentreBoxes', weight=weight)), denoising=None)
-        model = perturb_weights(MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes))).train()
+        changes = dict(
+            query_groups=dict(mine=dict(type='CentreBoxes', weight=weight)), denoising=None
+        )
+        model = perturb_weights(
+            MODELS.build(small_model_cfg('dn_detr_r50_50e.py', **changes))
+        ).train()
         losses.append(model.loss(*ragged_batch())['loss_centre'])
     torch.testing.assert_close(losses[1], 4 * losses[0])

@@ -1,4 +1,5 @@
 """Test-time augmentation of dense detectors: against the authors' code, by hand, and through tools/test.py."""
+
 import pickle
 
 import numpy as np
@@ -34,7 +35,8 @@ def merge_views(instances, scale_ranges=cases.RANGES, **options):
             img_path='a.jpg',
             ori_shape=cases.IMAGE_SIZE,
             flip=bool(index % 2),
-            flip_direction='horizontal')
+            flip_direction='horizontal',
+        )
         views.append(DetDataSample(pred_instances=view, metainfo=meta))
     [result] = ScaleRangeTTA(BuiltDetector(), scale_ranges, **options).merge_preds([views])
     return result.pred_instances
@@ -52,7 +54,7 @@ def test_equals_the_authors():
 
 
 class TestSoftVote:
-    bboxes = torch.tensor([[0., 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 8], [50, 50, 60, 60]])
+    bboxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 8], [50, 50, 60, 60]])
     scores = torch.tensor([0.6, 0.3, 0.2, 0.9])
     labels = torch.tensor([1, 1, 0, 1])
 
@@ -80,11 +82,15 @@ class TestSoftVote:
         assert labels.dtype == torch.long
 
 
-ONE_BOX = InstanceData(bboxes=torch.tensor([[0., 0, 50, 50]]), scores=torch.tensor([0.5]), labels=torch.tensor([3]))
+ONE_BOX = InstanceData(
+    bboxes=torch.tensor([[0.0, 0, 50, 50]]), scores=torch.tensor([0.5]), labels=torch.tensor([3])
+)
 NO_BOX = ONE_BOX[:0]
 
 
-@pytest.mark.parametrize(('scale_range', 'count'), [((0, 49), 0), ((0, 51), 1), ((51, 100), 0), ((49, 100), 1)])
+@pytest.mark.parametrize(
+    ('scale_range', 'count'), [((0, 49), 0), ((0, 51), 1), ((51, 100), 0), ((49, 100), 1)]
+)
 def test_boxes_outside_of_a_views_range_are_dropped(scale_range, count):
     assert len(merge_views([ONE_BOX, NO_BOX], [scale_range])) == count
 
@@ -123,8 +129,9 @@ def small_config(folder, root):
         in_channels=32,
         feat_channels=32,
         stacked_convs=1,
-        norm_cfg=dict(type='GN', num_groups=8))
-    cfg.model.test_cfg.score_thr = 0.
+        norm_cfg=dict(type='GN', num_groups=8),
+    )
+    cfg.model.test_cfg.score_thr = 0.0
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.test_dataloader.dataset = dict(
         type='CocoDataset',
@@ -133,7 +140,8 @@ def small_config(folder, root):
         data_prefix=dict(img='images/'),
         metainfo=dict(classes=('circle', 'square', 'star')),
         test_mode=True,
-        pipeline=cfg.test_dataloader.dataset.pipeline)
+        pipeline=cfg.test_dataloader.dataset.pipeline,
+    )
     cfg.test_evaluator.ann_file = f'{root}/annotations.json'
     for resize in cfg.tta_pipeline[1].transforms[0]:
         resize.scale = tuple(side // 25 for side in resize.scale)

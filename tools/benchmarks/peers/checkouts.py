@@ -1,4 +1,5 @@
 """Plain checkouts of the authors' code: folders named ``owner+name`` under ``$SETDET_REF``."""
+
 import os
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 Their code needs only a few functions of timm and mmcv 1. Stand-ins supply them, so neither has to be installed.
 """
+
 import contextlib
 import importlib
 import io
@@ -22,7 +23,13 @@ from .checkouts import find_checkout
 CLASSIFICATION = 'models.crossformer'
 DETECTION = 'models.crossformer_backbone_det'
 FIRST_DETECTION = 'models.crossformer_backbone'
-OLD_MMCV = ('mmdet.utils', 'mmcv.runner', 'mmcv.cnn', 'mmcv.cnn.bricks.transformer', 'mmcv.cnn.utils.weight_init')
+OLD_MMCV = (
+    'mmdet.utils',
+    'mmcv.runner',
+    'mmcv.cnn',
+    'mmcv.cnn.bricks.transformer',
+    'mmcv.cnn.utils.weight_init',
+)
 
 
 def build_crossformer(arch: str, form: str = DETECTION, **changes) -> nn.Module:
@@ -41,11 +48,12 @@ def build_crossformer(arch: str, form: str = DETECTION, **changes) -> nn.Module:
         num_heads=[heads, 2 * heads, 4 * heads, 8 * heads],
         patch_size=[4, 8, 16, 32],
         merge_size=[[2, 4]] * 3,
-        mlp_ratio=[4.] * 4 if form == CLASSIFICATION else 4,
+        mlp_ratio=[4.0] * 4 if form == CLASSIFICATION else 4,
         group_size=list(settings.get('group_sizes', [7] * 4)),
         crs_interval=list(settings.get('intervals', [8, 4, 2, 1])),
         use_acl=settings.get('cooling', False),
-        drop_path_rate=settings['drop_path_rate'])
+        drop_path_rate=settings['drop_path_rate'],
+    )
     arguments.update(changes)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its group sizes
         return _import(form).CrossFormer(**arguments)

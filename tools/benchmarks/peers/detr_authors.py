@@ -3,6 +3,7 @@
 Their code requires torchvision. Install it with ``pip install --no-deps`` beside this project's environment, because a
 plain install would replace torch. Without checkouts or torchvision these peers are left out.
 """
+
 import importlib
 import sys
 import types
@@ -78,8 +79,9 @@ class AuthorsModel:
         self.criterion.to(device)
 
     @classmethod
-    def load(cls, code: str, config: str, options: Options,
-             weights: dict[str, Tensor] | None = None) -> 'AuthorsModel | None':
+    def load(
+        cls, code: str, config: str, options: Options, weights: dict[str, Tensor] | None = None
+    ) -> 'AuthorsModel | None':
         """Build their model as our config describes it.
 
         Args:
@@ -152,14 +154,29 @@ class AuthorsModel:
 def _command_line(code: str, model: dict, device: str) -> list[str]:
     """Return the arguments of their program for the model of one of our configs."""
     arguments = [
-        '--coco_path', '-', '--device', device,
-        '--num_queries', model.num_queries,
-        '--backbone', f'resnet{model.backbone.depth}',
-        '--enc_layers', model.encoder.num_layers,
-        '--dec_layers', model.decoder.num_layers,
+        '--coco_path',
+        '-',
+        '--device',
+        device,
+        '--num_queries',
+        model.num_queries,
+        '--backbone',
+        f'resnet{model.backbone.depth}',
+        '--enc_layers',
+        model.encoder.num_layers,
+        '--dec_layers',
+        model.decoder.num_layers,
     ]
     if code == 'dn-detr':
-        arguments += ['-m', 'dn_dab_detr', '--use_dn', '--label_noise_scale', 0, '--box_noise_scale', 0]
+        arguments += [
+            '-m',
+            'dn_dab_detr',
+            '--use_dn',
+            '--label_noise_scale',
+            0,
+            '--box_noise_scale',
+            0,
+        ]
     return [str(argument) for argument in arguments]
 
 

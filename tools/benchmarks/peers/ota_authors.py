@@ -3,6 +3,7 @@
 Their detector is written on cvpods, which today's torch does not build. The assignment needs only a few functions of
 cvpods; they are supplied here, most of them by mmdet.
 """
+
 import importlib.util
 import types
 from dataclasses import replace
@@ -69,7 +70,8 @@ class AuthorsOTA:
             top_candidates=20,
             focal_loss_alpha=0.25,
             focal_loss_gamma=2.0,
-            shift2box_transform=types.SimpleNamespace(get_deltas=_side_distances))
+            shift2box_transform=types.SimpleNamespace(get_deltas=_side_distances),
+        )
 
     def solve(self, supply: Tensor, demand: Tensor, costs: Tensor) -> Tensor:
         """Return the transport plan of one problem."""
@@ -80,8 +82,13 @@ class AuthorsOTA:
         self.problems.append((supply, demand, costs, result[1]))
         return result
 
-    def targets(self, points: list[Tensor], gts: list[ImageTargets], logits: list[Tensor],
-                distances: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def targets(
+        self,
+        points: list[Tensor],
+        gts: list[ImageTargets],
+        logits: list[Tensor],
+        distances: list[Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the targets of all predictions: classes, distances to the four sides, and IoU.
 
         Args:
@@ -93,9 +100,13 @@ class AuthorsOTA:
         Returns:
             tuple[Tensor, Tensor, Tensor]: (B * N, ), (B * N, 4) and (B * N, 1).
         """
-        ious = [level[:, :1] for level in distances]  # their method expects an argument that it does not read
+        ious = [
+            level[:, :1] for level in distances
+        ]  # their method expects an argument that it does not read
         all_points = [points] * len(gts)
-        return self.module.FCOS.get_ground_truth(self._detector, all_points, gts, logits, distances, ious)
+        return self.module.FCOS.get_ground_truth(
+            self._detector, all_points, gts, logits, distances, ious
+        )
 
     def targets_of_scene(self, scene: Scene, images: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return :meth:`targets` for some images of a scene."""

@@ -1,4 +1,5 @@
 """DETR of Hugging Face's transformers, where it is installed."""
+
 import re
 import warnings
 from importlib.util import find_spec
@@ -27,7 +28,9 @@ def build_detr(options: Options, weights: dict[str, Tensor]) -> nn.Module | None
         return None
     cfg = our_config('detr_r50_150e', options.model).model
     layer_type, depths, channels = RESNETS[cfg.backbone.depth]
-    backbone = ResNetConfig(layer_type=layer_type, depths=depths, hidden_sizes=channels, out_features=['stage4'])
+    backbone = ResNetConfig(
+        layer_type=layer_type, depths=depths, hidden_sizes=channels, out_features=['stage4']
+    )
     model = DetrForObjectDetection(
         DetrConfig(
             backbone_config=backbone,
@@ -35,7 +38,9 @@ def build_detr(options: Options, weights: dict[str, Tensor]) -> nn.Module | None
             num_queries=cfg.num_queries,
             encoder_layers=cfg.encoder.num_layers,
             decoder_layers=cfg.decoder.num_layers,
-            num_labels=NUM_CLASSES))
+            num_labels=NUM_CLASSES,
+        )
+    )
     names = [name for name in model.state_dict() if 'num_batches_tracked' not in name]
     model.load_state_dict({name: _tensor_of(name, weights) for name in names}, strict=False)
     return model.to(options.device)
@@ -53,6 +58,6 @@ def _tensor_of(name: str, weights: dict[str, Tensor]) -> Tensor:
     if projection is None:
         return weights[name]
     part, kind = projection.groups()
-    stem = name[:projection.start()]
+    stem = name[: projection.start()]
     query_key_value = weights[f'{stem}.in_proj_{kind}'].chunk(3)
     return query_key_value['qkv'.index(part)]

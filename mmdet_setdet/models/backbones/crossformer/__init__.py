@@ -1,4 +1,5 @@
 """CrossFormer (arXiv 2108.00154) and CrossFormer++ (2303.06908)."""
+
 from .archs import ARCHS, ATTENTIONS, POSITIONS
 from .crossformer import CrossFormer
 

@@ -1,4 +1,5 @@
 """Attention within groups of tokens, with a bias by relative position."""
+
 import torch
 import torch.nn.functional as F
 from mmengine.model.weight_init import trunc_normal_
@@ -32,10 +33,7 @@ class DynamicPosition(nn.Module):
 
     @staticmethod
     def _layer(dims: int, out_dims: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.LayerNorm(dims),
-            nn.ReLU(inplace=True),
-            nn.Linear(dims, out_dims))
+        return nn.Sequential(nn.LayerNorm(dims), nn.ReLU(inplace=True), nn.Linear(dims, out_dims))
 
     def forward(self, differences: Tensor) -> Tensor:
         """(P, 2) -> (P, num_heads)."""
@@ -51,8 +49,8 @@ class RelativePosition(nn.Module):
     def __init__(self, size: int, num_heads: int) -> None:
         super().__init__()
         self.size = size
-        table = torch.empty((2 * size - 1)**2, num_heads)
-        self.relative_position_bias_table = nn.Parameter(trunc_normal_(table, std=.02))
+        table = torch.empty((2 * size - 1) ** 2, num_heads)
+        self.relative_position_bias_table = nn.Parameter(trunc_normal_(table, std=0.02))
 
     def forward(self, differences: Tensor) -> Tensor:
         """(P, 2) -> (P, num_heads)."""
@@ -115,6 +113,7 @@ class PooledAttention(nn.Module):
         num_heads (int): Number of heads.
         stride (int): Of the pooling.
     """
+
     pos = None
 
     def __init__(self, dims: int, num_heads: int, stride: int) -> None:

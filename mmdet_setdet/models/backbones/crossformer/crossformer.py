@@ -1,4 +1,5 @@
 """The backbone CrossFormer: a cross-scale embedding and stages of blocks, with another embedding between stages."""
+
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +15,8 @@ from .embedding import PatchEmbed, PatchMerging
 from .stage import Stage
 
 INIT_CFG = [
-    dict(type='TruncNormal', layer='Linear', std=.02, bias=0.),
-    dict(type='Constant', layer='LayerNorm', val=1., bias=0.),
+    dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+    dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
 ]
 
 
@@ -59,30 +60,33 @@ class CrossFormer(PretrainedMixin, BaseModule):
         InputError: An argument has a value that is not listed, or does not fit the number of stages.
     """
 
-    def __init__(self,
-                 arch: str | dict = 'small',
-                 group_sizes: Sequence[int] | None = None,
-                 intervals: Sequence[int] | None = None,
-                 cooling: bool | None = None,
-                 drop_path_rate: float | None = None,
-                 patch_sizes: Sequence[int] = (4, 8, 16, 32),
-                 merge_sizes: Sequence[int] = (2, 4),
-                 attention: str = 'short-long',
-                 position: str = 'dynamic',
-                 pretrain_img_size: int = 224,
-                 in_channels: int = 3,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 final_norm: bool = False,
-                 frozen_stages: int = -1,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None) -> None:
+    def __init__(
+        self,
+        arch: str | dict = 'small',
+        group_sizes: Sequence[int] | None = None,
+        intervals: Sequence[int] | None = None,
+        cooling: bool | None = None,
+        drop_path_rate: float | None = None,
+        patch_sizes: Sequence[int] = (4, 8, 16, 32),
+        merge_sizes: Sequence[int] = (2, 4),
+        attention: str = 'short-long',
+        position: str = 'dynamic',
+        pretrain_img_size: int = 224,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        final_norm: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
         super().__init__(init_cfg or INIT_CFG)
         settings = arch_settings(
             arch,
             group_sizes=group_sizes,
             intervals=intervals,
             cooling=cooling,
-            drop_path_rate=drop_path_rate)
+            drop_path_rate=drop_path_rate,
+        )
         depths = settings['depths']
         check_position(attention, position)
         check_indices(len(depths), out_indices, frozen_stages)
@@ -93,8 +97,8 @@ class CrossFormer(PretrainedMixin, BaseModule):
         self.patch_embed = PatchEmbed(in_channels, dims, patch_sizes)
         self.absolute = position == 'absolute'
         if self.absolute:
-            table = torch.empty(1, (pretrain_img_size // 4)**2, dims)
-            self.absolute_pos_embed = nn.Parameter(trunc_normal_(table, std=.02))
+            table = torch.empty(1, (pretrain_img_size // 4) ** 2, dims)
+            self.absolute_pos_embed = nn.Parameter(trunc_normal_(table, std=0.02))
 
         rates = torch.linspace(0, settings['drop_path_rate'], sum(depths), device='cpu')
         stage_rates = rates.split(list(depths))
@@ -109,7 +113,8 @@ class CrossFormer(PretrainedMixin, BaseModule):
                 attention,
                 position,
                 settings['cooling'],
-                with_cp)
+                with_cp,
+            )
             if index < last:
                 stage.downsample = PatchMerging(dims * 2**index, merge_sizes)
             self.layers.append(stage)
@@ -142,7 +147,7 @@ class CrossFormer(PretrainedMixin, BaseModule):
 
     def _absolute_positions(self, height: int, width: int) -> Tensor:
         """Return the absolute positions of a map, (1, H, W, C)."""
-        side = round(self.absolute_pos_embed.shape[1]**0.5)
+        side = round(self.absolute_pos_embed.shape[1] ** 0.5)
         table = self.absolute_pos_embed.unflatten(1, (side, side))
         table = table.permute(0, 3, 1, 2)
         table = F.interpolate(table, (height, width), mode='bicubic')
@@ -154,5 +159,5 @@ class CrossFormer(PretrainedMixin, BaseModule):
         if self.absolute:
             self.absolute_pos_embed.requires_grad_(False)
         self.patch_embed.eval().requires_grad_(False)
-        for stage in self.layers[:self.frozen_stages]:
+        for stage in self.layers[: self.frozen_stages]:
             stage.eval().requires_grad_(False)

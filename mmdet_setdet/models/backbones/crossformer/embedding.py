@@ -1,4 +1,5 @@
 """Cross-scale embeddings (arXiv 2108.00154, section 3.1): tokens from kernels of several sizes around one centre."""
+
 from collections.abc import Sequence
 
 import torch
@@ -8,10 +9,9 @@ from torch import Tensor, nn
 from ...layers.fast import patch_conv
 
 
-def cross_scale_convs(in_dims: int,
-                      out_dims: int,
-                      sizes: Sequence[int],
-                      stride: int) -> nn.ModuleList:
+def cross_scale_convs(
+    in_dims: int, out_dims: int, sizes: Sequence[int], stride: int
+) -> nn.ModuleList:
     """Make convolutions around the same centres, whose outputs are concatenated.
 
     Each has half the channels of the next smaller kernel; the last two have equally many. Of 96 channels kernels of 4,
@@ -29,7 +29,9 @@ def cross_scale_convs(in_dims: int,
         conv_dims = out_dims // 2**halvings
         padding = (size - stride) // 2
         convs.append(nn.Conv2d(in_dims, conv_dims, size, stride, padding))
-    return convs.to(memory_format=torch.channels_last)  # as the maps: weights are not laid out again at each call
+    return convs.to(
+        memory_format=torch.channels_last
+    )  # as the maps: weights are not laid out again at each call
 
 
 class PatchEmbed(nn.Module):

@@ -3,6 +3,7 @@
 The tokens of a batch, (T, C), are kept in the order of their groups: those that attend to each other lie side by side,
 and so do groups of equal shape. Where a map ends groups are smaller, so that there is neither padding nor a mask.
 """
+
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -14,11 +15,9 @@ from torch import Tensor
 RelativePositions = tuple[Tensor, Tensor]
 
 
-def axis_groups(length: int,
-                size: int,
-                interval: int = 1,
-                shift: int = 0,
-                device: torch.device | str = 'cpu') -> list[Tensor]:
+def axis_groups(
+    length: int, size: int, interval: int = 1, shift: int = 0, device: torch.device | str = 'cpu'
+) -> list[Tensor]:
     """Divide positions 0 ... length - 1 into groups of G positions that lie I apart (arXiv 2108.00154, section 3.2).
 
     A span of G * I positions holds I groups. The positions after the last full span are divided in the same way, into
@@ -90,12 +89,14 @@ class Groups:
         self.order = torch.cat(order)
 
     @classmethod
-    def of_map(cls,
-               shape: tuple[int, int, int],
-               size: int,
-               interval: int = 1,
-               shift: int = 0,
-               device: torch.device | str = 'cpu') -> 'Groups':
+    def of_map(
+        cls,
+        shape: tuple[int, int, int],
+        size: int,
+        interval: int = 1,
+        shift: int = 0,
+        device: torch.device | str = 'cpu',
+    ) -> 'Groups':
         """Make groups of ``size`` x ``size`` tokens on (B, H, W) maps, see :func:`axis_groups`."""
         images, height, width = shape
         rows = axis_groups(height, size, interval, shift, device)
@@ -154,9 +155,9 @@ class Groups:
         return scale.index_select(0, image)
 
 
-def relative_positions(rows: int,
-                       columns: int,
-                       device: torch.device | None = None) -> RelativePositions:
+def relative_positions(
+    rows: int, columns: int, device: torch.device | None = None
+) -> RelativePositions:
     """Return how far the tokens of a group of rows x columns = N tokens are apart.
 
     Returns:

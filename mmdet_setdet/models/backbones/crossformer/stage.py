@@ -3,6 +3,7 @@
 Everything in a block but attention concerns each token alone and does not depend on the order of tokens. So they stay
 in the order of their groups (:mod:`.groups`) throughout a block, and some groups may pass through it before others.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -53,12 +54,14 @@ class Block(nn.Module):
             self.ex_conv = nn.Conv2d(dims, dims, 3, padding=1, groups=dims)
             self.ex_ln = nn.LayerNorm(dims)
 
-    def forward(self,
-                x: Tensor,
-                rows: int,
-                columns: int,
-                bias: Tensor | None = None,
-                drop_path: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rows: int,
+        columns: int,
+        bias: Tensor | None = None,
+        drop_path: Tensor | None = None,
+    ) -> Tensor:
         """Compute x + drop_path(attn(norm1(x))), and of the result x + drop_path(mlp(norm2(x))).
 
         Args:
@@ -98,15 +101,17 @@ class Stage(nn.Module):
         with_cp (bool): Compute blocks again in the backward pass instead of keeping their activations.
     """
 
-    def __init__(self,
-                 dims: int,
-                 drop_path_rates: Sequence[float],
-                 group_size: int,
-                 interval: int,
-                 attention: str,
-                 position: str,
-                 cooling: bool,
-                 with_cp: bool) -> None:
+    def __init__(
+        self,
+        dims: int,
+        drop_path_rates: Sequence[float],
+        group_size: int,
+        interval: int,
+        attention: str,
+        position: str,
+        cooling: bool,
+        with_cp: bool,
+    ) -> None:
         super().__init__()
         self.group_size = group_size
         self.interval = interval
@@ -130,7 +135,9 @@ class Stage(nn.Module):
             return PooledAttention(dims, num_heads, self.interval)
         position = None
         if self.position.startswith('dynamic'):
-            position = DynamicPosition(dims, num_heads, residual=self.position == 'dynamic-residual')
+            position = DynamicPosition(
+                dims, num_heads, residual=self.position == 'dynamic-residual'
+            )
         elif self.position == 'relative':
             position = RelativePosition(self.group_size, num_heads)
         return Attention(dims, num_heads, position)
@@ -148,7 +155,9 @@ class Stage(nn.Module):
             tokens = groups.arrange(tokens, current)
             current = groups
             if self.with_cp and torch.is_grad_enabled():
-                tokens = checkpoint(self.run_block, block, tokens, groups, relative, use_reentrant=False)
+                tokens = checkpoint(
+                    self.run_block, block, tokens, groups, relative, use_reentrant=False
+                )
             else:
                 tokens = self.run_block(block, tokens, groups, relative)
             if block.cooling:
@@ -160,10 +169,9 @@ class Stage(nn.Module):
         return tokens.view(shape)
 
     @staticmethod
-    def run_block(block: Block,
-                  tokens: Tensor,
-                  groups: Groups,
-                  relative: RelativePositions | None) -> Tensor:
+    def run_block(
+        block: Block, tokens: Tensor, groups: Groups, relative: RelativePositions | None
+    ) -> Tensor:
         """Apply a block to all groups, on a CPU to as many at a time as its cache holds.
 
         Args:
@@ -188,9 +196,9 @@ class Stage(nn.Module):
             arguments.append((rows, columns, biases[shape_index], scale))
         return map_chunks(block, tokens, sizes, arguments, donated=True)
 
-    def _make_groups(self,
-                     shape: tuple[int, int, int],
-                     device: torch.device) -> tuple[Groups, Groups]:
+    def _make_groups(
+        self, shape: tuple[int, int, int], device: torch.device
+    ) -> tuple[Groups, Groups]:
         """Return the groups of the blocks in even and in odd places, for maps (B, H, W)."""
         size = self.group_size
         shorter, longer = sorted(shape[1:])

@@ -17,6 +17,7 @@ lines, named ``plain_...``, in the same file; the tests hold outputs and gradien
 
 ``MMDET_SETDET_FAST=0`` in the environment turns all fast paths off; :func:`use_fast_paths` does so for a while.
 """
+
 from .attention import biased_attention
 from .chunks import add_branch, map_chunks, tokens_in_cache
 from .conv_on_blocks import patch_conv
@@ -26,6 +27,16 @@ from .onednn_linear import Linear, linear, mlp
 from .switch import enabled, use_fast_paths
 
 __all__ = [
-    'Linear', 'add_branch', 'biased_attention', 'conv_norm', 'enabled', 'linear', 'map_chunks', 'mlp', 'patch_conv',
-    'sample_levels', 'tokens_in_cache', 'use_fast_paths'
+    'Linear',
+    'add_branch',
+    'biased_attention',
+    'conv_norm',
+    'enabled',
+    'linear',
+    'map_chunks',
+    'mlp',
+    'patch_conv',
+    'sample_levels',
+    'tokens_in_cache',
+    'use_fast_paths',
 ]

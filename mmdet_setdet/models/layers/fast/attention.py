@@ -1,4 +1,5 @@
 """Attention with an additive bias, by the kernel that is fastest on the device."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -6,10 +7,9 @@ from torch import Tensor
 from .switch import enabled
 
 
-def biased_attention(query: Tensor,
-                     key: Tensor,
-                     value: Tensor,
-                     bias: Tensor | None = None) -> Tensor:
+def biased_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """Return softmax(q k^T / sqrt(d) + bias) v.
 
     torch's fused kernel has no fast gradient for a bias on a CPU: there plain batched products were measured to be
@@ -31,14 +31,13 @@ def biased_attention(query: Tensor,
     key = key.contiguous()
     value = value.contiguous()
     products = query @ key.transpose(-2, -1)
-    scores = torch.add(bias, products, alpha=query.shape[-1]**-0.5)
+    scores = torch.add(bias, products, alpha=query.shape[-1] ** -0.5)
     return scores.softmax(-1) @ value
 
 
-def plain_biased_attention(query: Tensor,
-                           key: Tensor,
-                           value: Tensor,
-                           bias: Tensor | None = None) -> Tensor:
+def plain_biased_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """See :func:`biased_attention`."""
     if bias is not None:
         bias = bias.to(query.dtype)[None]

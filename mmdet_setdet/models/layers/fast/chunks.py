@@ -1,4 +1,5 @@
 """Residual branches on many tokens: a few at a time, so that a CPU's cache holds them, and sums in memory at hand."""
+
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,11 +23,13 @@ def tokens_in_cache(device: torch.device, widest: int) -> int | None:
     return CACHED_FLOATS * torch.get_num_threads() // widest
 
 
-def map_chunks(function: Callable[..., Tensor],
-               tokens: Tensor,
-               sizes: Sequence[int],
-               arguments: Sequence[tuple],
-               donated: bool = False) -> Tensor:
+def map_chunks(
+    function: Callable[..., Tensor],
+    tokens: Tensor,
+    sizes: Sequence[int],
+    arguments: Sequence[tuple],
+    donated: bool = False,
+) -> Tensor:
     """Return ``function(chunk, *arguments)`` of all chunks, in the order of the tokens.
 
     Args:
@@ -50,9 +53,9 @@ def map_chunks(function: Callable[..., Tensor],
     return tokens
 
 
-def plain_map_chunks(function: Callable[..., Tensor],
-                     chunks: Sequence[Tensor],
-                     arguments: Sequence[tuple]) -> Tensor:
+def plain_map_chunks(
+    function: Callable[..., Tensor], chunks: Sequence[Tensor], arguments: Sequence[tuple]
+) -> Tensor:
     """See :func:`map_chunks`."""
     results = []
     for chunk, chunk_arguments in zip(chunks, arguments):

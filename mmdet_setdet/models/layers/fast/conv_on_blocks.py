@@ -1,4 +1,5 @@
 """Convolutions of image patches, with kernels much larger than their stride."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,4 +53,4 @@ def conv_on_blocks(conv: nn.Conv2d, x: Tensor) -> Tensor:
     blocks = F.pixel_unshuffle(x, stride)
     blocks = blocks.contiguous(memory_format=torch.channels_last)
     y = F.conv2d(blocks, kernel, conv.bias, padding=(padding + lead) // stride)
-    return y[..., :height // stride, :width // stride]
+    return y[..., : height // stride, : width // stride]

@@ -5,13 +5,17 @@ single point, (B * heads, C / heads, Q, levels * points), to memory: more than o
 are pixels from the start, the four bilinear weights of a point are folded into its attention weight, and
 ``embedding_bag`` sums up the weighted rows of the value without writing them out.
 """
+
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch
+from mmcv.ops.multi_scale_deform_attn import (
+    MultiScaleDeformableAttnFunction,
+    multi_scale_deformable_attn_pytorch,
+)
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
@@ -20,11 +24,9 @@ from .switch import enabled
 Shapes = Sequence[tuple[int, int]]
 
 
-def sample_levels(value: Tensor,
-                  shapes: Shapes,
-                  points: Tensor,
-                  weights: Tensor,
-                  im2col_step: int = 64) -> Tensor:
+def sample_levels(
+    value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor, im2col_step: int = 64
+) -> Tensor:
     """Return the weighted sum of bilinearly interpolated values at points of several levels; outside lie zeros.
 
     Args:
@@ -65,7 +67,7 @@ def has_compiled_operator(device_type: str) -> bool:
     """
     with torch.no_grad():
         shapes = [(2, 2)]
-        value = torch.arange(8., device=device_type)
+        value = torch.arange(8.0, device=device_type)
         value = value.view(1, 4, 2, 1)  # 2 x 2 pixels, 2 heads
         weights = torch.ones(1, 1, 2, 1, 1, device=device_type)
         points = torch.full((*weights.shape, 2), 0.5, device=device_type)
@@ -76,11 +78,9 @@ def has_compiled_operator(device_type: str) -> bool:
         return torch.allclose(sampled, plain_sample_levels(value, shapes, points, weights))
 
 
-def _sample_by_mmcv(value: Tensor,
-                    shapes: Shapes,
-                    points: Tensor,
-                    weights: Tensor,
-                    im2col_step: int) -> Tensor:
+def _sample_by_mmcv(
+    value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor, im2col_step: int
+) -> Tensor:
     """See :func:`sample_levels`; by mmcv's compiled operator."""
     starts = [0]
     for h, w in shapes[:-1]:
@@ -91,12 +91,14 @@ def _sample_by_mmcv(value: Tensor,
         on_device(value.device, starts),
         _locations(shapes, points),
         weights,
-        im2col_step)
+        im2col_step,
+    )
 
 
-def sample_by_embedding_bag(value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor) -> Tensor:
-    """See :func:`sample_levels`; image by image, so that memory for what lies in between does not grow with the batch.
-    """
+def sample_by_embedding_bag(
+    value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor
+) -> Tensor:
+    """See :func:`sample_levels`. Images are sampled one by one, so that working memory does not grow with the batch."""
     if any(min(shape) < 2 for shape in shapes):
         value, shapes = _pad_to_two_pixels(value, shapes)
     num_heads, _, num_points = points.shape[2:5]
@@ -174,12 +176,9 @@ class _Sampling(Function):
     """
 
     @staticmethod
-    def forward(ctx,
-                value: Tensor,
-                points: Tensor,
-                weights: Tensor,
-                grid: Tensor,
-                shapes: Shapes) -> Tensor:
+    def forward(
+        ctx, value: Tensor, points: Tensor, weights: Tensor, grid: Tensor, shapes: Shapes
+    ) -> Tensor:
         """Sum values at points.
 
         Args:
@@ -205,10 +204,7 @@ class _Sampling(Function):
             for right, share_x in zip((0, heads), _pixel_shares(x)):
                 rows = cell + (down + right)
                 shares = share_x * share_y * weights
-                output += _weighted_sums(
-                    table,
-                    rows.view(num_bags, -1),
-                    shares.view(num_bags, -1))
+                output += _weighted_sums(table, rows.view(num_bags, -1), shares.view(num_bags, -1))
         return output.view(len(weights), -1)
 
     @staticmethod
@@ -245,7 +241,8 @@ class _Sampling(Function):
                 shares = (share_x * share_y).mul_(weights)
                 sorted_shares = shares.flatten().index_select(0, order)
                 grad_cells = F.embedding_bag(
-                    queries, grad, starts, mode='sum', per_sample_weights=sorted_shares)
+                    queries, grad, starts, mode='sum', per_sample_weights=sorted_shares
+                )
                 _add_to_pixels(grad_value, grad_cells, ctx.shapes, heads, down, right)
             grad_weights.addcmul_(by_shares, share_y)
             grad_y.addcmul_(by_shares, slope_y)
@@ -300,19 +297,17 @@ def _row_dots(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:
                 rows.flatten(),
                 left.new_zeros(rows.numel()),
                 size=(len(left), len(table)),
-                check_invariants=False)
-        return torch.sparse.sampled_addmm(pairs, left, table.T, beta=0.).values()
+                check_invariants=False,
+            )
+        return torch.sparse.sampled_addmm(pairs, left, table.T, beta=0.0).values()
     with torch.enable_grad():
         ones = left.new_ones(rows.shape).requires_grad_()
         return torch.autograd.grad(_weighted_sums(table, rows, ones), ones, left)[0]
 
 
-def _add_to_pixels(grad_value: Tensor,
-                   grad_cells: Tensor,
-                   shapes: Shapes,
-                   heads: int,
-                   down: int,
-                   right: int) -> None:
+def _add_to_pixels(
+    grad_value: Tensor, grad_cells: Tensor, shapes: Shapes, heads: int, down: int, right: int
+) -> None:
     """Add what each cell has for one of its pixels to that pixel's row, in place.
 
     Args:
@@ -327,7 +322,7 @@ def _add_to_pixels(grad_value: Tensor,
     for h, w in shapes:
         end = start + h * w * heads
         shift = (down * w + right) * heads
-        grad_value[start + shift:end] += grad_cells[start:end - shift]
+        grad_value[start + shift : end] += grad_cells[start : end - shift]
         start = end
 
 

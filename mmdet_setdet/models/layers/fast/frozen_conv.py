@@ -1,4 +1,5 @@
 """A convolution and the frozen batch norm after it, computed as one convolution with scaled weights."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,12 +46,9 @@ class _ScaledConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx,
-                x: Tensor,
-                weight: Tensor,
-                scale: Tensor,
-                shift: Tensor,
-                options: tuple) -> Tensor:
+    def forward(
+        ctx, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, options: tuple
+    ) -> Tensor:
         ctx.save_for_backward(x, weight, scale)
         ctx.options = options
         product = _scaled(weight, scale).to(x.dtype)
@@ -72,7 +70,8 @@ class _ScaledConv(torch.autograd.Function):
             transposed=False,
             output_padding=[0, 0],
             groups=groups,
-            output_mask=[needs_x, needs_weight, needs_shift])
+            output_mask=[needs_x, needs_weight, needs_shift],
+        )
         if grad_weight is not None:
             grad_weight = _scaled(grad_weight.to(weight.dtype), scale)
         if grad_shift is not None:

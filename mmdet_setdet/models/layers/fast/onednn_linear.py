@@ -3,6 +3,7 @@
 torch takes MKL for matrices of float32 and oneDNN for convolutions. On an AMD EPYC oneDNN's products of the sizes
 that occur here took 0.82 of MKL's time, with one thread 0.74.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -99,10 +100,7 @@ def _needs_gradients(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return x.requires_grad or weight.requires_grad or trains_bias
 
 
-def _product(x: Tensor,
-             weight: Tensor,
-             bias: Tensor | None = None,
-             gelu: bool = False) -> Tensor:
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     activation = 'gelu' if gelu else 'none'
     algorithm = 'none' if gelu else ''  # the exact GELU, not its tanh approximation
     return _onednn(x, weight, bias, activation, [], algorithm)

@@ -1,4 +1,5 @@
 """The one switch of all fast paths."""
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

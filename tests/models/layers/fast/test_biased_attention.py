@@ -1,4 +1,5 @@
 """Attention with a bias equals its formula by every kernel."""
+
 import pytest
 import torch
 
@@ -6,7 +7,7 @@ from mmdet_setdet.models.layers.fast import biased_attention, use_fast_paths
 
 
 def formula(query, key, value, bias):
-    scores = query @ key.transpose(-2, -1) / query.shape[-1]**0.5
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
     if bias is not None:
         scores = scores + bias
     return scores.softmax(-1) @ value
@@ -27,6 +28,8 @@ def test_equals_its_formula_with_gradients(with_bias, fast):
             attended = function(query, key, value, bias)
             with torch.no_grad():
                 inferred = function(query, key, value, bias)
-            results.append([attended, inferred, *torch.autograd.grad(attended.square().sum(), inputs)])
+            results.append(
+                [attended, inferred, *torch.autograd.grad(attended.square().sum(), inputs)]
+            )
     for got, expected in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

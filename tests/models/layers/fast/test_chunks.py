@@ -1,11 +1,18 @@
 """Chunks of tokens and sums in memory at hand change no number."""
+
 import pytest
 import torch
 
-from mmdet_setdet.models.layers.fast import add_branch, chunks, map_chunks, tokens_in_cache, use_fast_paths
+from mmdet_setdet.models.layers.fast import (
+    add_branch,
+    chunks,
+    map_chunks,
+    tokens_in_cache,
+    use_fast_paths,
+)
 
 SIZES = (4, 1, 5)
-FACTORS = ((2., ), (3., ), (5., ))
+FACTORS = ((2.0,), (3.0,), (5.0,))
 
 
 @pytest.fixture(params=[True, False], ids=['fast', 'plain'])
@@ -19,7 +26,7 @@ def multiply(x, factor):
 
 
 def expected_products(tokens):
-    factors = torch.tensor([2.] * 4 + [3.] + [5.] * 5)
+    factors = torch.tensor([2.0] * 4 + [3.0] + [5.0] * 5)
     return tokens * factors[:, None]
 
 
@@ -29,8 +36,8 @@ def test_chunks_equal_the_whole_with_gradients():
     got = map_chunks(multiply, tokens, SIZES, FACTORS, donated=True)
     expected = expected_products(tokens)
     assert got.equal(expected)
-    gradient, = torch.autograd.grad(got.square().sum(), tokens)
-    expected_gradient, = torch.autograd.grad(expected.square().sum(), tokens)
+    (gradient,) = torch.autograd.grad(got.square().sum(), tokens)
+    (expected_gradient,) = torch.autograd.grad(expected.square().sum(), tokens)
     torch.testing.assert_close(gradient, expected_gradient)
 
 

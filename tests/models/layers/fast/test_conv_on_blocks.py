@@ -1,4 +1,5 @@
 """Large kernels on blocks of pixels equal the convolution itself."""
+
 import pytest
 import torch
 from torch import nn
@@ -28,12 +29,15 @@ def test_equals_the_convolution(size, image_size):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(('size', 'grad', 'fast', 'on_blocks'), [
-    (16, True, True, True),
-    (16, True, False, False),
-    (16, False, True, False),
-    (8, True, True, False),
-])
+@pytest.mark.parametrize(
+    ('size', 'grad', 'fast', 'on_blocks'),
+    [
+        (16, True, True, True),
+        (16, True, False, False),
+        (16, False, True, False),
+        (8, True, True, False),
+    ],
+)
 def test_blocks_are_for_gradients_of_large_kernels(size, grad, fast, on_blocks):
     conv = make_conv(size)
     calls = []

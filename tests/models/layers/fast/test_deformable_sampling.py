@@ -1,8 +1,12 @@
 """Deformable sampling by embedding_bag against mmcv's grid_sample: inside, on and beyond the border."""
+
 import pytest
 import torch
 
-from mmdet_setdet.models.layers.fast.deformable_sampling import plain_sample_levels, sample_by_embedding_bag
+from mmdet_setdet.models.layers.fast.deformable_sampling import (
+    plain_sample_levels,
+    sample_by_embedding_bag,
+)
 
 SHAPES = [(8, 16), (4, 8), (3, 5)]
 
@@ -22,7 +26,7 @@ def assert_equals_grid_sample(shapes, locations, dtype=torch.float64, tolerance=
         output = function(value, shapes, points, weights)
         results.append([output, *torch.autograd.grad(output, (value, points, weights), upstream)])
     for got, expected in zip(*results, strict=True):
-        largest = max(1., expected.abs().max().item())
+        largest = max(1.0, expected.abs().max().item())
         torch.testing.assert_close(got, expected, rtol=0, atol=tolerance * largest)
 
 

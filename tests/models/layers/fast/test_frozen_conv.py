@@ -1,4 +1,5 @@
 """A convolution with the frozen batch norm folded into its weights equals the two one after the other."""
+
 import pytest
 import torch
 from torch import nn
@@ -70,7 +71,9 @@ def test_second_derivatives():
     conv, norm, x = make_layers(kernel_size=3)
     results = []
     for function in (conv_norm, plain_conv_norm):
-        gradient, = torch.autograd.grad(function(conv, norm, x).pow(3).sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(
+            function(conv, norm, x).pow(3).sum(), x, create_graph=True
+        )
         results.append(torch.autograd.grad(gradient.square().sum(), [x, conv.weight]))
     assert_all_close(*results, rtol=1e-3, atol=1e-2)
 
@@ -102,7 +105,6 @@ def test_keeps_no_scaled_weights_for_backward():
 def test_other_convolutions_are_not_folded():
 
     class Doubled(nn.Conv2d):
-
         def forward(self, x):
             return 2 * super().forward(x)
 

@@ -1,4 +1,5 @@
 """Linear layers by oneDNN equal torch's in all but time."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +7,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_setdet.models.layers.fast import Linear, linear, mlp, use_fast_paths
-from mmdet_setdet.models.layers.fast.onednn_linear import gelu_linear, linear_gelu, plain_linear, plain_mlp
+from mmdet_setdet.models.layers.fast.onednn_linear import (
+    gelu_linear,
+    linear_gelu,
+    plain_linear,
+    plain_mlp,
+)
 
 PAIRS = {
     'linear': (linear, F.linear),
@@ -24,7 +30,7 @@ def fast_paths():
 @pytest.fixture
 def operands():
     generator = torch.Generator().manual_seed(0)
-    shapes = ((3, 37, 24), (40, 24), (40, ))
+    shapes = ((3, 37, 24), (40, 24), (40,))
     return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
 
 
@@ -74,7 +80,7 @@ def test_mlp_equals_torch_with_its_gradients():
 def test_second_derivatives_equal_torchs(operands):
 
     def second_derivatives(y):
-        gradient, = torch.autograd.grad(y.square().mean(), operands[0], create_graph=True)
+        (gradient,) = torch.autograd.grad(y.square().mean(), operands[0], create_graph=True)
         return torch.autograd.grad(gradient.square().sum(), operands[:2])
 
     fast, plain = PAIRS['gelu before']

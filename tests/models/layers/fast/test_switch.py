@@ -1,4 +1,5 @@
 """The one switch of all fast paths."""
+
 import os
 import subprocess
 import sys
@@ -14,13 +15,18 @@ PROGRAM = 'from mmdet_setdet.models.layers import fast; print(fast.enabled())'
 def test_environment_sets_it(value, expected):
     environment = {**os.environ, 'MMDET_SETDET_FAST': value}
     result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', PROGRAM], env=environment, capture_output=True, text=True, check=True)
+        [sys.executable, '-W', 'ignore', '-c', PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert result.stdout.split()[-1] == expected
 
 
 def test_context_sets_it_for_a_while():
     before = fast.enabled()
-    with pytest.raises(KeyError), fast.use_fast_paths(not before):
+    with pytest.raises(KeyError), fast.use_fast_paths(not before):  # noqa: PT012
         assert fast.enabled() is not before
         raise KeyError
     assert fast.enabled() is before
