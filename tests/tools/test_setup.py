@@ -147,8 +147,8 @@ def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
 def test_unknown_config_name_is_named(tmp_path):
     from mmengine import Config
 
-    import mmdet_setdet  # noqa: F401
+    from mmdet_setdet.errors import InputError
 
     (tmp_path / 'mine.py').write_text("_base_ = 'mmdet_setdet::no_such.py'\n")
-    with pytest.raises(FileNotFoundError, match=r'mine\.py: mmdet_setdet has no config no_such\.py'):
+    with pytest.raises(InputError, match=r'mine\.py: mmdet_setdet has no config no_such\.py'):
         Config.fromfile(str(tmp_path / 'mine.py'))
