@@ -215,7 +215,7 @@ def test_benchmark_of_a_wheel_says_where_it_works(wheel, tmp_path):
 def test_unknown_config_name_is_named(tmp_path):
     from mmengine import Config
 
-    import mmdet_setdet  # noqa: F401
+    from mmdet_setdet.errors import InputError
 
     (tmp_path / 'mine.py').write_text("_base_ = 'mmdet_setdet::no_such.py'\n")
     with pytest.raises(InputError, match=r'mine\.py: mmdet_setdet has no config no_such\.py'):
