@@ -82,7 +82,7 @@ LOAD = (
         (
             'bare_name',
             'import mmdet_setdet',
-            'no change of mmengine is named bare_name; choose from bare_names, config',
+            'no change is named bare_name; choose from bare_names, config',
         ),
     ],
 )

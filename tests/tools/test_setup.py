@@ -215,8 +215,6 @@ def test_benchmark_of_a_wheel_says_where_it_works(wheel, tmp_path):
 def test_unknown_config_name_is_named(tmp_path):
     from mmengine import Config
 
-    from mmdet_setdet.errors import InputError
-
     (tmp_path / 'mine.py').write_text("_base_ = 'mmdet_setdet::no_such.py'\n")
     with pytest.raises(InputError, match=r'mine\.py: mmdet_setdet has no config no_such\.py'):
         Config.fromfile(str(tmp_path / 'mine.py'))

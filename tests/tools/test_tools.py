@@ -258,7 +258,8 @@ def test_slurm_scripts(scripts):
         train.stdout.split()
         == (
             '-p part --job-name=job --ntasks=16 --gres=gpu:8 --ntasks-per-node=8 --cpus-per-task=5 '
-            f'--kill-on-bad-exit=1 --quotatype=auto --time=5 python -u {TOOLS}/train.py c.py --work-dir=work --amp --launcher slurm'
+            '--kill-on-bad-exit=1 --quotatype=auto --time=5 '
+            f'python -u {TOOLS}/train.py c.py --work-dir=work --amp --launcher slurm'
         ).split()
     )
     test = scripts(

@@ -67,7 +67,9 @@ class OTAHead(FCOSHead):
         )
         self.prior_generator = MlvlPointGenerator(self.strides, offset=point_offset)
         train_cfg = self.train_cfg or {}
-        self.assigner = TASK_UTILS.build(train_cfg.get('assigner', dict(type='OTAAssigner')))
+        self.assigner = TASK_UTILS.build(
+            train_cfg.get('assigner', dict(type='mmdet_setdet.OTAAssigner'))
+        )
         if not isinstance(self.assigner, OTAAssigner):
             raise InputError(
                 f'OTAHead: train_cfg.assigner is a {type(self.assigner).__name__}, which cannot assign a '

@@ -144,9 +144,12 @@ def _through_gelu(grad: Tensor, x: Tensor) -> Tensor:
     return torch.ops.aten.gelu_backward.grad_input(grad, x, grad_input=grad)
 
 
-if _onednn is not None:
+def count_operations() -> None:
+    """Tell torch's counter of operations about oneDNN's product, which it does not know."""
+    if _onednn is not None:
+        register_flop_formula(_onednn)(_num_operations)
 
-    @register_flop_formula(_onednn)
-    def _count_operations(x_shape, weight_shape, *args, out_shape=None, **kwargs) -> int:
-        """Return 2 operations for each entry of x and each row of the weight."""
-        return 2 * torch.Size(x_shape).numel() * weight_shape[0]
+
+def _num_operations(x_shape, weight_shape, *args, out_shape=None, **kwargs) -> int:
+    """Return 2 operations for each entry of x and each row of the weight."""
+    return 2 * torch.Size(x_shape).numel() * weight_shape[0]
