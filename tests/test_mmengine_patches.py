@@ -11,11 +11,13 @@ from mmdet_setdet.mmengine_patches import PATCHES, SWITCH
 
 SNAPSHOT = """
 import warnings
+import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio.backends import backends
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, checkpoint
+from torch.utils.flop_counter import flop_registry
 
 def parts():
     return dict(
@@ -23,7 +25,9 @@ def parts():
         config_names=(Config._get_cfg_path, MODULE2PACKAGE.get('mmdet_setdet')),
         safe_checkpoints=(CheckpointLoader.load_checkpoint, getattr(checkpoint, '_safe_torch_load', None)),
         converted_checkpoints=any('dn-detr' in prefix for prefix in CheckpointLoader._schemes),
-        generated_images='shapes' in backends)
+        generated_images='shapes' in backends,
+        operation_counts=torch.ops.mkldnn._linear_pointwise in flop_registry
+        or not torch.backends.mkldnn.is_available())
 
 before = parts()
 with warnings.catch_warnings(record=True) as caught:

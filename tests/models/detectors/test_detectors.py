@@ -1,16 +1,13 @@
 """DETR and DN-DETR as a whole: a training step, results in pixels, padding, mixed precision, reads from the host."""
 
-import sys
-from unittest import mock
-
 import pytest
 import torch
 from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
+from helpers.host_reads import HostReads
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from mmdet.registry import MODELS
-from torch.utils._python_dispatch import TorchDispatchMode
 
 SINGLE_LEVEL = ['detr_r50_150e.py', 'dn_detr_r50_50e.py']
 NAMES = [*SINGLE_LEVEL, 'dn_deformable_detr_r50_50e.py', 'dn_deformable_detr_encoder_r50_50e.py']
@@ -168,71 +165,6 @@ def test_patterns_multiply_queries_and_train():
     assert (queries['query'][:, 0] != queries['query'][:, 20]).any()
     sum(model.loss(inputs, samples).values()).backward()
     assert model.patterns.weight.grad.any(1).all()
-
-
-class HostReads(TorchDispatchMode):
-    """Records which computation would make a host wait for its device, and the line of ours that asks for it.
-
-    Operators whose result's shape or value the host must know are seen by torch's dispatcher; copies to the host are
-    not when the device is the host, so these methods are watched.
-    """
-
-    OPERATORS = {
-        '_local_scalar_dense',
-        'nonzero',
-        'masked_select',
-        'equal',
-        'is_nonzero',
-        'repeat_interleave',
-        '_unique',
-        '_unique2',
-        'unique_dim',
-        'unique_consecutive',
-    }
-    METHODS = ('cpu', 'numpy', 'item', 'tolist', 'new_tensor')
-
-    def __enter__(self):
-        self.seen, self.patches = [], []
-        for name in self.METHODS:
-            patch = mock.patch.object(
-                torch.Tensor, name, self._watched(name, getattr(torch.Tensor, name))
-            )
-            self.patches.append(patch)
-            patch.start()
-        return super().__enter__()
-
-    def __exit__(self, *args):
-        for patch in self.patches:
-            patch.stop()
-        return super().__exit__(*args)
-
-    def _watched(self, name, method):
-        def call(tensor, *args, **kwargs):
-            self._record(name)
-            return method(tensor, *args, **kwargs)
-
-        return call
-
-    def _record(self, name):
-        frame = sys._getframe(2)
-        while frame and 'mmdet' not in frame.f_globals.get('__name__', ''):
-            frame = frame.f_back
-        self.seen.append(
-            (
-                name,
-                frame.f_globals['__name__'] if frame else '?',
-                frame.f_code.co_name if frame else '?',
-            )
-        )
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        by_mask = name in ('index', 'index_put', 'index_put_', '_index_put_impl_') and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
-        )
-        if name in self.OPERATORS or by_mask:
-            self._record(name)
-        return func(*args, **(kwargs or {}))
 
 
 def test_host_reads_are_seen():
