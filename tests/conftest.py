@@ -1,18 +1,19 @@
 """Fixtures of all tests; what they import lies in tests/helpers."""
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
-if (
-    'PYTEST_XDIST_WORKER_COUNT' in os.environ
-):  # before torch is loaded, and for the processes that tests start
+# Before torch is loaded, and for the processes that tests start.
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
     os.environ.setdefault('OMP_NUM_THREADS', str(max(share, 1)))
 
 import torch
 from helpers.configs import REPOSITORY
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 
 import mmdet_setdet  # noqa: F401
@@ -36,3 +37,15 @@ def coco128():
     pytest.skip(
         'no COCO images: set SETDET_COCO to a folder with annotations/, train2017/ and val2017/'
     )
+
+
+@pytest.fixture
+def warnings():
+    """Messages of the warnings of mmengine's logger."""
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)

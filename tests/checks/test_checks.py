@@ -1,7 +1,6 @@
 """Bad input: each kind is an error, or a warning, that names the culprit."""
 
 import copy
-import logging
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,6 @@ from helpers.tiny_detector import (
     write_config,
     write_dataset,
 )
-from mmengine.logging import MMLogger
 
 from mmdet_setdet.checks import check_annotations, check_whole
 from mmdet_setdet.errors import InputError
@@ -43,18 +41,6 @@ def train(config, *options):
             *options,
         ]
     )
-
-
-@pytest.fixture
-def warnings():
-    """The warnings that are logged, as a list of strings."""
-    messages = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield messages
-    logger.removeHandler(handler)
 
 
 def test_annotation_file_missing(tiny):

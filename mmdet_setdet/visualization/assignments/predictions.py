@@ -1,5 +1,6 @@
 """The predictions of a model on one image, and the ground truth that each assigner assigns to each of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -23,7 +24,7 @@ POINT_HEADS = (OTAHead, FCOSHead, ATSSHead, RTMDetHead, RTMDetSepBNHead, YOLOXHe
 TITLES = {'ota': 'OTA', 'simota': 'SimOTA', 'atss': 'ATSS', 'hungarian': 'Hungarian'}
 
 
-class _Predictions:
+class _Predictions(ABC):
     """N predictions on one image and the assigners that can be applied to them.
 
     Attributes:
@@ -40,13 +41,13 @@ class _Predictions:
     bboxes: Tensor
     strides: Tensor | None = None
 
+    @abstractmethod
     def costs(self, gts: InstanceData) -> Tensor:
         """Return the cost of each prediction for each ground truth, (G, N)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assign(self, name: str, gts: InstanceData) -> Tensor:
         """Apply one of ``assigners``; return index + 1 of each prediction's ground truth, 0 for none, (N, )."""
-        raise NotImplementedError
 
     def compare(self, names: Sequence[str], gts: InstanceData) -> list[AssignerResult]:
         """Apply several assigners and score all of them with the same costs.

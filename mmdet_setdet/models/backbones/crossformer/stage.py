@@ -39,7 +39,7 @@ class Block(nn.Module):
         dims (int): Channels C.
         attn (nn.Module): :class:`Attention` or :class:`PooledAttention`.
         drop_path_rate (float): Share of images for which both branches are dropped in training.
-        cooling (bool): The block is followed by CrossFormer++'s activation cooling layer, see :meth:`cool`.
+        cooling (bool): The block is followed by CrossFormer++'s activation cooling layer, see :meth:`cooling_layer`.
     """
 
     def __init__(self, dims: int, attn: nn.Module, drop_path_rate: float, cooling: bool) -> None:
@@ -78,7 +78,7 @@ class Block(nn.Module):
         x = add_branch(x, attended, drop_path)
         return add_branch(x, self.mlp(self.norm2(x)), drop_path)
 
-    def cool(self, x: Tensor) -> Tensor:
+    def cooling_layer(self, x: Tensor) -> Tensor:
         """Apply a depthwise convolution and a norm without shortcut, which end the residual stream's growth.
 
         (B, H, W, C) -> the same.
@@ -161,7 +161,7 @@ class Stage(nn.Module):
             else:
                 tokens = self.run_block(block, tokens, groups, relative)
             if block.cooling:
-                cooled = block.cool(groups.restore(tokens).view(shape))
+                cooled = block.cooling_layer(groups.restore(tokens).view(shape))
                 tokens = cooled.reshape(tokens.shape)
                 current = None
         if current is not None:
