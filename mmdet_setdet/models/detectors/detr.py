@@ -39,10 +39,11 @@ class DETR(DetectionTransformer):
         **kwargs: As mmdet's ``DetectionTransformer``. ``encoder`` and ``decoder`` may name another ``type``.
 
     Raises:
-        InputError: The head is not one of this package.
+        InputError: The head is not one of this package, or a query group has no known type.
     """
 
     default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
+    group_types = dict(denoising='mmdet_setdet.Denoising', one_to_many='mmdet_setdet.OneToMany')
 
     def __init__(
         self,
@@ -101,10 +102,13 @@ class DETR(DetectionTransformer):
             setattr(self, name, None)
             return
         options = dict(config)
-        default_type = dict(
-            denoising='mmdet_setdet.Denoising', one_to_many='mmdet_setdet.OneToMany'
-        ).get(name)
-        group_type = MODELS.get(options.pop('type', default_type))
+        type_name = options.pop('type', self.group_types.get(name))
+        group_type = MODELS.mmdet.get(type_name) if type_name else None
+        if group_type is None or not issubclass(group_type, QueryGroup):
+            raise InputError(
+                f'model.query_groups.{name}: type={type_name!r} is not the name of a query group, such as '
+                f'{", ".join(self.group_types.values())}; see docs/extending.md'
+            )
         setattr(self, name, group_type.from_detector(self, **options))
 
     @property

@@ -8,6 +8,7 @@ from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
 
+from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.assignment import Matches
 from mmdet_setdet.models.queries import GroupQueries, QueryGroup, joint_mask
 from mmdet_setdet.registry import MODELS as OUR_MODELS
@@ -113,3 +114,9 @@ def test_the_weight_of_a_group_weighs_its_loss():
         ).train()
         losses.append(model.loss(*ragged_batch())['loss_centre'])
     torch.testing.assert_close(losses[1], 4 * losses[0])
+
+
+@pytest.mark.parametrize('config', [{}, dict(type='NoSuchGroup'), dict(type='ResNet')], ids=str)
+def test_what_is_no_query_group_is_refused(config):
+    with pytest.raises(InputError, match=r'model\.query_groups\.mine: type=.* docs/extending\.md'):
+        MODELS.build(small_model_cfg('dn_detr_r50_50e.py', query_groups=dict(mine=config)))
