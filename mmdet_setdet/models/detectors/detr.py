@@ -66,7 +66,8 @@ class DETR(DetectionTransformer):
 
     def _check_head(self, head_type: str | type) -> None:
         head_class = MODELS.mmdet.get(head_type) if isinstance(head_type, str) else head_type
-        if head_class is not None and not issubclass(head_class, DETRHead):
+        # A registry may also hold functions that build a head.
+        if isinstance(head_class, type) and not issubclass(head_class, DETRHead):
             name = head_class.__name__
             raise InputError(
                 f"model.bbox_head is mmdet's {name}, which this {type(self).__name__} cannot train; set "
@@ -104,7 +105,7 @@ class DETR(DetectionTransformer):
         options = dict(config)
         type_name = options.pop('type', self.group_types.get(name))
         group_type = MODELS.mmdet.get(type_name) if type_name else None
-        if group_type is None or not issubclass(group_type, QueryGroup):
+        if not (isinstance(group_type, type) and issubclass(group_type, QueryGroup)):
             raise InputError(
                 f'model.query_groups.{name}: type={type_name!r} is not the name of a query group, such as '
                 f'{", ".join(self.group_types.values())}; see docs/extending.md'
