@@ -42,6 +42,7 @@ def with_our_types(cfg, *parts):
 def test_prefixed_types_are_enough(name):
     cfg = mmdet_model_cfg(name)
     mmdets = MODELS.build(copy.deepcopy(cfg))
+    mmdets.init_weights()  # mmdet's level_embed is memory as it was found until then
     model = MODELS.build(with_our_types(cfg, cfg, cfg.bbox_head))
     assert type(model).__module__.startswith('mmdet_setdet.')
     assert type(model.bbox_head.assigner) is HungarianAssigner
