@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from ...errors import InputError
 from ...registry import MODELS
 from ..layers import FeatureLevels
-from ..queries import BoxPosition
 from .conditional_detr import PointQueries
 from .detr import DETR
 
@@ -61,10 +60,13 @@ class DeformableDETR(PointQueries, DETR):
         )
 
     def _init_queries(self) -> None:
-        if self.denoising is not None:
-            self.box_pos_head = BoxPosition(self.embed_dims)
-        self.query_embedding = nn.Embedding(self.num_queries, 2 * self.embed_dims)
+        super()._init_queries()
         self.reference_points_fc = nn.Linear(self.embed_dims, 2)
+
+    @property
+    def query_dims(self) -> int:
+        """int: Size of a row of ``query_embedding``: position and content."""
+        return 2 * self.embed_dims
 
     def init_weights(self) -> None:
         """Initialise as DETR; reference points are spread by Xavier's rule."""

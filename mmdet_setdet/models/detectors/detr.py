@@ -94,7 +94,12 @@ class DETR(DetectionTransformer):
     def _init_queries(self) -> None:
         if self.denoising is not None:
             self.box_pos_head = BoxPosition(self.embed_dims)
-        self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
+        self.query_embedding = nn.Embedding(self.num_queries, self.query_dims)
+
+    @property
+    def query_dims(self) -> int:
+        """int: Size of a row of ``query_embedding``: here a position."""
+        return self.embed_dims
 
     def _init_group(self, name: str) -> None:
         """Build a query group as the attribute ``name``; None if it is off, or if there is no assigner to train it."""
