@@ -50,7 +50,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--device', choices=['cpu', 'cuda'], default='cpu', help='where to compute (default: cpu)'
     )
     parser.add_argument(
-        '--dtype', choices=DTYPES, default='float32', help='bf16: automatic mixed precision'
+        '--dtype',
+        choices=DTYPES,
+        default='float32',
+        help='bf16, float16: automatic mixed precision',
     )
     parser.add_argument('--batch-size', type=int, help="images per batch (default: the row's own)")
     parser.add_argument(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
 from mmdet_setdet.engine.evaluation import RESULTS, dump_predictions, select_metrics
+from mmdet_setdet.engine.precision import use_amp_in_test
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import save_test_pictures
 
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         dump_predictions(cfg, args.out)
     if args.show_dir:
         save_test_pictures(cfg, args.show_dir)
+    if args.amp:
+        use_amp_in_test(cfg, args.amp)
     if args.tta:
         missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
         if missing:

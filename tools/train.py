@@ -3,11 +3,11 @@
 
 from collections.abc import Sequence
 
-from mmengine.device import get_device
 from torch import nn
 
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
+from mmdet_setdet.engine.precision import amp_options
 from mmdet_setdet.errors import InputError
 
 
@@ -22,21 +22,13 @@ def main(argv: Sequence[str] | None = None) -> nn.Module:
         help='continue from FILE or, without one, from the newest complete checkpoint in the work_dir',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train in automatic mixed precision (needs a GPU)'
-    )
-    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the batch size of all processes together',
     )
     args = parser.parse_args(argv)
-    cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
-    if args.amp:
-        if get_device() == 'cpu':
-            raise InputError(
-                '--amp: mixed precision needs a GPU and there is none; leave the option out'
-            )
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    options = amp_options(args.amp, args.cfg_options) if args.amp else args.cfg_options
+    cfg = load_config(args.config, options, args.launcher, args.work_dir, args.local_rank)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError(

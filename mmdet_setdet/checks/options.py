@@ -33,6 +33,8 @@ TOP_LEVEL_KEYS = (
     'runner_type',
     'sync_bn',
     'find_unused_parameters',
+    'matmul_precision',
+    'model_wrapper_cfg',
     'tta_model',
     'tta_pipeline',
     'compile',

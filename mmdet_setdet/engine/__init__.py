@@ -1,6 +1,13 @@
 """Running: a runner that checks its input, resuming, and the common parts of the command-line tools."""
 
+from .precision import AutocastOptimWrapper, keep_in_float32
 from .resume import ResumableEpochLoop, find_checkpoint
 from .runner import CheckingRunner
 
-__all__ = ['CheckingRunner', 'ResumableEpochLoop', 'find_checkpoint']
+__all__ = [
+    'AutocastOptimWrapper',
+    'CheckingRunner',
+    'ResumableEpochLoop',
+    'find_checkpoint',
+    'keep_in_float32',
+]

@@ -14,6 +14,7 @@ from torch import distributed
 from ..checks import merge_options
 from ..compat import check_mmseg
 from ..errors import InputError
+from .precision import AMP_DTYPES
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -27,6 +28,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         parser,
         'settings of the config to replace, e.g. model.backbone.depth=18 key="[a,b]"; '
         'a key that nothing reads is an error',
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=AMP_DTYPES,
+        help='automatic mixed precision, by default in bfloat16 where the device has it, else in float16',
     )
     parser.add_argument(
         '--launcher',

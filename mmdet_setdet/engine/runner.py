@@ -21,6 +21,7 @@ from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
 from .cpu_processes import init_cpu_group, share_cores
+from .precision import keep_in_float32
 from .resume import find_checkpoint
 
 
@@ -49,6 +50,7 @@ class CheckingRunner(Runner):
             share_cores()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        keep_in_float32(model)
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
             # Synchronised norms exist for GPUs only; each process uses its own statistics instead.
             model = revert_sync_batchnorm(model)

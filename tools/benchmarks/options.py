@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'float16': torch.float16}
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Options:
     Attributes:
         repeats (int): Timed runs of each contender of a case.
         device (str): 'cpu' or 'cuda'.
-        dtype (str): 'float32', or 'bf16' for automatic mixed precision.
+        dtype (str): 'float32', or 'bf16' and 'float16' for automatic mixed precision.
         batch_size (int, optional): Images per batch.
         size (tuple[int, int], optional): Height and width of the images.
         seed (int): Seed of weights and inputs.

@@ -123,7 +123,9 @@ class OTAHead(FCOSHead):
         else:
             # Without boxes mmdet's loss is a constant, and the parameters would get no gradient.
             loss_bbox = pred_bboxes.sum()
-        loss_cls = self.loss_cls(logits.flatten(0, 1), labels.flatten(), avg_factor=num_assigned)
+        # In float32 also within autocast: on a GPU mmcv's kernel has no bfloat16, and no logarithm of 0 in float16.
+        class_logits = logits.flatten(0, 1).float()
+        loss_cls = self.loss_cls(class_logits, labels.flatten(), avg_factor=num_assigned)
         loss_iou = self.loss_centerness(
             iou_logits[is_assigned], targets.overlaps[is_assigned], avg_factor=num_assigned
         )
