@@ -9,7 +9,9 @@ from types import MethodType
 
 import torch
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d, MultiScaleDeformableAttention
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.losses import FocalLoss
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -100,6 +102,18 @@ def use_amp_in_test(cfg: Config, requested: str) -> None:
     cfg.test_cfg.fp16 = True
 
 
+def set_matmul_precision(precision: str) -> None:
+    """Set how exactly float32 matrices are multiplied: 'highest', 'high' (TF32 on a GPU that has it) or 'medium'.
+
+    Raises:
+        InputError: It is another word.
+    """
+    choices = ('highest', 'high', 'medium')
+    if precision not in choices:
+        raise InputError(f'matmul_precision={precision!r}: must be one of {", ".join(choices)}')
+    torch.set_float32_matmul_precision(precision)
+
+
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
     """Train in bfloat16 under autocast, on any device.
@@ -137,8 +151,8 @@ class AutocastOptimWrapper(OptimWrapper):
             yield
 
 
-# Modules of mmcv and mmdet whose kernels lack bfloat16, or lose too much in float16: boxes of regions in whole pixels,
-# a logarithm of float32's smallest number.
+# Modules of mmcv and mmdet whose kernels lack bfloat16 or lose too much in float16: boxes of regions in whole pixels,
+# the logarithm of float32's smallest number.
 FLOAT32_MODULES = (
     BaseRoIExtractor,
     DeformConv2d,
@@ -146,12 +160,15 @@ FLOAT32_MODULES = (
     ModulatedDeformConv2d,
     MultiScaleDeformableAttention,
 )
+# Heads whose logits and distances mmdet takes as they come to losses, scores and boxes.
+FLOAT32_OUTPUTS = (BaseDenseHead, BBoxHead)
 
 
 def keep_in_float32(model: nn.Module) -> nn.Module:
-    """Make the modules of :data:`FLOAT32_MODULES` in a model compute in float32 also within autocast.
+    """Make those parts of mmdet's models compute in float32 within autocast that half precision breaks.
 
-    Without autocast nothing changes. Our own :class:`DeformableAttention` takes care of itself.
+    These are the modules of :data:`FLOAT32_MODULES` and all that follows the heads of :data:`FLOAT32_OUTPUTS`. Without
+    autocast nothing changes. Our own heads and :class:`DeformableAttention` take care of themselves.
 
     Returns:
         nn.Module: The same model.
@@ -160,7 +177,13 @@ def keep_in_float32(model: nn.Module) -> nn.Module:
         if isinstance(module, FLOAT32_MODULES) and not isinstance(module, DeformableAttention):
             # Not a closure over the module: a copy of the model must call its own.
             module.forward = MethodType(_in_float32(type(module).forward), module)
+        if isinstance(module, FLOAT32_OUTPUTS):
+            module.register_forward_hook(_float32_output)
     return model
+
+
+def _float32_output(module: nn.Module, inputs: tuple, output):
+    return _to_float32(output)
 
 
 def _in_float32(forward: Callable) -> Callable:

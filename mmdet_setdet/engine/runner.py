@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import torch.nn as nn
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import get_rank, is_distributed
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ..checks import (
@@ -21,7 +23,8 @@ from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
 from .cpu_processes import init_cpu_group, share_cores
-from .precision import keep_in_float32
+from .optimizer_groups import fit_to_groups, fit_to_layout
+from .precision import keep_in_float32, set_matmul_precision
 from .resume import find_checkpoint
 
 
@@ -37,6 +40,10 @@ class CheckingRunner(Runner):
     - ``resume='auto'`` (or ``resume=True`` without ``load_from``) loads the newest complete checkpoint in ``work_dir``
       and resumes mid-epoch; if there is none yet, training starts as the config says, including ``load_from``.
     - Without an accelerator the processes of a launcher communicate over gloo and share the cores.
+    - Parameters with equal settings of the optimizer share a group; checkpoints of mmengine's groups are resumed too.
+    - Within autocast, what half precision breaks in mmdet's models stays in float32
+      (:func:`~mmdet_setdet.engine.precision.keep_in_float32`).
+    - ``matmul_precision`` of the config is torch's ``float32_matmul_precision``.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -48,6 +55,9 @@ class CheckingRunner(Runner):
         super().setup_env(env_cfg)
         if on_cpu:
             share_cores()
+        precision = self.cfg.get('matmul_precision')
+        if precision is not None:
+            set_matmul_precision(precision)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         keep_in_float32(model)
@@ -64,9 +74,16 @@ class CheckingRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        if seed is not None and diff_rank_seed:
+            # The seed that all processes have in common: mmengine would draw one, another after resuming.
+            seed -= get_rank()
+        if isinstance(dataloader, dict) and get_device() == 'cpu':
+            dataloader = {**dataloader, 'pin_memory': False}
         with checked_data_sets():
-            loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+            loader = Runner.build_dataloader(dataloader, seed)
         check_dataset(loader.dataset)
         if not len(loader):
             raise InputError(
@@ -99,6 +116,13 @@ class CheckingRunner(Runner):
         check_classes(self.cfg.get('model'), dataset, self.cfg.filename or 'the config')
         return loop
 
+    def build_optim_wrapper(
+        self, optim_wrapper: Optimizer | OptimWrapper | dict
+    ) -> BaseOptimWrapper:
+        if isinstance(optim_wrapper, dict):
+            optim_wrapper.setdefault('constructor', 'mmdet_setdet.GroupedOptimWrapperConstructor')
+        return super().build_optim_wrapper(optim_wrapper)
+
     def load_or_resume(self) -> None:
         from_newest = self._resume == 'auto' or (self._resume and self._load_from is None)
         if from_newest and not self._has_loaded:
@@ -113,12 +137,23 @@ class CheckingRunner(Runner):
                 self._load_from = newest
         super().load_or_resume()
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        super().resume(filename, *args, **kwargs)
+        if isinstance(self.optim_wrapper, OptimWrapper):
+            fit_to_layout(self.optim_wrapper.optimizer)
+        # The sampler was built before the checkpoint told the seed.
+        sampler = self.train_dataloader.sampler
+        if hasattr(sampler, 'seed'):
+            sampler.seed = self._randomness_cfg['seed']
+
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs
     ) -> dict:
         checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)
+        if self._resume and isinstance(self.optim_wrapper, OptimWrapper):
+            fit_to_groups(checkpoint, self.model, self.optim_wrapper.optimizer, filename)
         if isinstance(self._test_loop, BaseLoop):
             classes = dataset_meta(checkpoint).get('classes')
             check_class_folders(self._test_loop.dataloader.dataset, classes, filename)
