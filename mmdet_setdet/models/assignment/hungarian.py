@@ -60,8 +60,9 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
             Matches: ``min(Q, k * counts[b])`` pairs for image b in each layer, fewer if costs are not finite.
 
         Raises:
-            FloatingPointError: No cost of an image with ground truths is finite.
+            FloatingPointError: No cost of an image with ground truths is finite (in float16: in many steps in a row).
         """
+        self.non_finite_costs.begin_step()
         num_layers, num_images, num_queries, num_gts = costs.shape
         # One row per ground truth: scipy would transpose every problem. This is the step's only copy to the host.
         table = costs.transpose(2, 3).contiguous().cpu().numpy()
@@ -146,6 +147,9 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
         if not is_finite.all():
             bad_pairs = np.argwhere(~is_finite)
             self.non_finite_costs.report(image, predictions, bad_pairs, cost.size)
+            if not is_finite.any():
+                nothing = np.zeros(0, dtype=np.int64)
+                return nothing, nothing
             # One such pair costs more than any set of finite pairs: as few as possible are chosen, and dropped below.
             low = float(cost[is_finite].min())
             high = float(cost[is_finite].max())

@@ -19,6 +19,9 @@ from .attention import ConditionalAttention, LevelAttention
 from .detr_layers import DETREncoder, XavierInit
 from .feature_levels import FeatureLevels
 
+# A width or height as a share of the image.
+SMALLEST_SIDE = 1e-4
+
 
 class DABDecoderLayer(DABDetrTransformerDecoderLayer):
     """mmdet's DAB-DETR decoder layer with the fused attention."""
@@ -233,7 +236,9 @@ class DABDecoder(XavierInit, DABDetrTransformerDecoder):
         elif index > 0:
             encoding = encoding * self.query_scale(query)
         if self.with_modulated_hw_attn:
-            size_ratio = self.ref_anchor_head(query).sigmoid() / reference[..., 2:]  # (w, h)
+            # No box is a ten-thousandth of an image; without the limit, its inverse would overflow in float16.
+            size = reference[..., 2:].clamp(min=SMALLEST_SIDE)  # (w, h)
+            size_ratio = self.ref_anchor_head(query).sigmoid() / size
             height_first = size_ratio.flip(-1)[..., None]
             halves = encoding.unflatten(-1, (2, -1))
             encoding = (halves * height_first).flatten(-2)

@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models import HungarianAssigner
+from mmdet_setdet.models.assignment.non_finite_costs import MAX_SKIPPED_STEPS
 
 SOFTMAX_COSTS = [dict(type='ClassificationCost', weight=1.0), *BOX_COSTS]
 CORNER_COSTS = [
@@ -210,6 +211,20 @@ class TestCostsThatAreNotFinite:
         pred = InstanceData(scores=torch.full((4, 81), float('nan')), bboxes=torch.rand(4, 4))
         with pytest.raises(FloatingPointError, match=r'0\.jpg.*prediction 0'):
             HungarianAssigner(SOFTMAX_COSTS).assign(pred, sample.gt_instances, sample.metainfo)
+
+    def test_float16_leaves_an_image_out_but_not_in_many_steps_in_a_row(self):
+        assigner = HungarianAssigner(SOFTMAX_COSTS)
+        good = torch.rand(1, 2, 4, 2)
+        bad = good.clone()
+        bad[:, 1] = float('nan')
+        with torch.autocast('cpu', torch.float16):
+            for costs in (*[bad] * MAX_SKIPPED_STEPS, good, *[bad] * MAX_SKIPPED_STEPS):
+                pairs = assigner.assign_batch(costs, [2, 2]).num_pairs
+                assert pairs == (2 if costs is bad else 4)
+            with pytest.raises(FloatingPointError, match='image 1'):
+                assigner.assign_batch(bad, [2, 2])
+        with pytest.raises(FloatingPointError, match='image 1'):
+            HungarianAssigner(SOFTMAX_COSTS).assign_batch(bad, [2, 2])
 
 
 class TestCosts:
