@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmdet_setdet.engine import keep_in_float32
 from mmdet_setdet.models.backbones import CrossFormer
 from mmdet_setdet.models.backbones.crossformer import ARCHS
 
@@ -249,10 +250,17 @@ def test_trains_a_step_and_predicts(name):
             assert predicted.masks.shape[1:] == sample.ori_shape
 
 
-@pytest.mark.parametrize('name', ['retinanet_crossformerpp_s_fpn_1x', 'dn_detr_crossformer_s_50e'])
+IN_MIXED_PRECISION = [
+    'retinanet_crossformerpp_s_fpn_1x',
+    'mask_rcnn_crossformer_s_fpn_1x',
+    'dn_detr_crossformer_s_50e',
+]
+
+
+@pytest.mark.parametrize('name', IN_MIXED_PRECISION)
 def test_trains_a_step_in_mixed_precision_and_with_averaged_weights(name):
-    """In bfloat16, which a CPU has too; but mmcv's RoIAlign and NMS have it on GPUs only."""
-    model = MODELS.build(small(name))
+    """In bfloat16, which mmcv's RoIAlign does not have on any device: that stays in float32."""
+    model = keep_in_float32(MODELS.build(small(name)))
     model.init_weights()
     average = MODELS.build(dict(type='ExpMomentumEMA', model=model, momentum=0.2, gamma=1))
     inputs, samples = batch()
@@ -274,9 +282,12 @@ def test_trains_a_step_in_mixed_precision_and_with_averaged_weights(name):
     key = 'backbone.layers.2.blocks.0.mlp.fc1.weight'
     assert not torch.equal(own[key], averaged[key])
     with torch.no_grad():
-        results = average.module.eval().predict(inputs, samples)
+        with torch.autocast('cpu', torch.bfloat16):
+            results = average.module.eval().predict(inputs, samples)
     for result in results:
         assert result.pred_instances.bboxes.isfinite().all()
+        assert result.pred_instances.bboxes.dtype == torch.float32
+        assert result.pred_instances.scores.dtype == torch.float32
 
 
 def code_blocks(page):
