@@ -114,6 +114,36 @@ def test_stopped_in_mid_epoch(config, uninterrupted, tmp_path, stop_iter):
     assert_same_end(tmp_path, uninterrupted)
 
 
+def test_checkpoint_of_one_optimizer_group_per_parameter(config, tmp_path):
+    """As mmengine's runner writes them, and this package before its groups were joined."""
+    options = [
+        'optim_wrapper.paramwise_cfg.norm_decay_mult=0.0',
+        'optim_wrapper.optimizer.weight_decay=0.1',
+    ]
+    one_each = [*options, 'optim_wrapper.constructor=DefaultOptimWrapperConstructor']
+    with pytest.raises(StoppedError):
+        train(config, tmp_path / 'old', stop_iter=5, options=one_each)
+    saved = torch.load(tmp_path / 'old/iter_4.pth', weights_only=False)['optimizer']
+    assert len(saved['param_groups']) > 40
+    resumed = train(config, tmp_path / 'old', '--resume', options=options)
+    whole = train(config, tmp_path / 'new', options=options)
+    assert resumed == whole[4:]
+    end = torch.load(tmp_path / 'new/iter_8.pth', weights_only=False)
+    assert len(end['optimizer']['param_groups']) == 2
+    assert_same_end(tmp_path / 'old', (whole, end))
+
+
+def test_order_of_images_without_a_seed_in_the_config(config, tmp_path):
+    """Each run draws its seed; the one that resumes takes that of the checkpoint."""
+    options = ['randomness.seed=None', 'randomness.diff_rank_seed=True']
+    with pytest.raises(StoppedError):
+        train(config, tmp_path, stop_iter=7, options=options)
+    before = ScheduleHook.steps
+    (tmp_path / 'iter_6.pth').unlink()
+    after = train(config, tmp_path, '--resume', options=options)
+    assert after[:3] == before[4:]
+
+
 def test_checkpoint_that_was_being_written(config, uninterrupted, tmp_path):
     with pytest.raises(StoppedError):
         train(config, tmp_path, stop_iter=7)
