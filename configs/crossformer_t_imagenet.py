@@ -11,6 +11,7 @@ model = dict(
     in_channels=512,
     label_smoothing=0.1,
     data_preprocessor=dict(
+        non_blocking=True,
         augments=[
             dict(type='EraseRectangles', prob=0.25),
             dict(type='MixImages', mixup=0.8, cutmix=1.),

@@ -78,40 +78,43 @@ def fit_to_groups(checkpoint: dict, model: nn.Module, optimizer: Optimizer, file
     """
     saved = checkpoint['optimizer']
     old = saved['param_groups']
-    groups = optimizer.param_groups
-    if len(old) == len(groups):
+    if len(old) == len(optimizer.param_groups):
         return
-    # mmengine's constructor goes through the model in the order of its parameters.
-    in_groups = {id(param) for group in groups for param in group['params']}
-    trained = [param for param in model.parameters() if id(param) in in_groups]
-    number = {id(param): index for index, param in enumerate(trained)}
-    members = [[number[id(param)] for param in group['params']] for group in groups]
-    if len(old) != len(trained):
+    members = _numbers_of_params(model, optimizer)
+    order = [number for numbers in members for number in numbers]
+    if len(old) != len(order):
         raise InputError(
-            f'{file}: its optimizer has {len(old)} parameter groups, the config makes {len(groups)} of '
-            f'{len(trained)} parameters; resume with the optim_wrapper that it was trained with'
+            f'{file}: its optimizer has {len(old)} parameter groups, the config makes {len(members)} of '
+            f'{len(order)} parameters; resume with the optim_wrapper that it was trained with'
         )
-    new = []
-    state = {}
-    for indices in members:
-        joined = _by_settings([old[index] for index in indices])
-        if len(joined) > 1:
+    groups = []
+    for numbers in members:
+        equal = _by_settings([old[number] for number in numbers])
+        if len(equal) > 1:
             raise InputError(
                 f'{file}: gave different settings of the optimizer to parameters that share them in the config; '
                 'resume with the paramwise_cfg that it was trained with'
             )
-        start = sum(len(group['params']) for group in new)
-        new.append({**_settings(old[indices[0]]), 'params': list(range(start, start + len(indices)))})
-        for position, index in enumerate(indices, start):
-            if index in saved['state']:
-                state[position] = saved['state'][index]
-    saved.update(param_groups=new, state=state)
-    firsts = [indices[0] for indices in members]
+        positions = [order.index(number) for number in numbers]
+        groups.append({**_settings(old[numbers[0]]), 'params': positions})
+    state = saved['state']
+    state = {new: state[number] for new, number in enumerate(order) if number in state}
+    saved.update(param_groups=groups, state=state)
+
+    firsts = [numbers[0] for numbers in members]
     for scheduler in checkpoint.get('param_schedulers') or []:
         for key in PER_GROUP.intersection(scheduler):
             values = scheduler[key]
             # The last is mmengine's own, of the settings that no group has.
             scheduler[key] = [values[first] for first in firsts] + values[len(old) :]
+
+
+def _numbers_of_params(model: nn.Module, optimizer: Optimizer) -> list[list[int]]:
+    """Return for each group the numbers that its parameters have in mmengine's order, which is the model's."""
+    groups = [[id(param) for param in group['params']] for group in optimizer.param_groups]
+    trained = set().union(*groups)
+    in_order = [id(param) for param in model.parameters() if id(param) in trained]
+    return [[in_order.index(param) for param in group] for group in groups]
 
 
 def fit_to_layout(optimizer: Optimizer) -> None:

@@ -1,4 +1,4 @@
-"""Mixed precision: the types that a device has, training and testing in them, and what stays in float32 all the same."""
+"""Mixed precision: the types that a device has, training and testing in them, and what stays in float32."""
 
 import functools
 import logging

@@ -51,6 +51,7 @@ def dn_detr_config(folder: Path, counts: tuple) -> str:
     cfg.merge_from_dict(
         {
             'train_cfg.max_epochs': 5,
+            'randomness.diff_rank_seed': True,
             'train_dataloader.sampler.shuffle': False,
             'optim_wrapper.optimizer.lr': 0.01,
             'optim_wrapper.clip_grad': dict(max_norm=0.1),
@@ -144,6 +145,12 @@ def test_evaluation_is_the_same_to_the_last_digit(outcome):
     one, (first, _), _ = outcome
     assert first['metrics'] == one['metrics']
     assert len(first['metrics']) == 6
+
+
+def test_each_process_draws_its_own_random_numbers(outcome):
+    """Also where both have made as many draws: after the training with equally many objects."""
+    _, (first, second), _ = outcome
+    assert first['draws'][0] != second['draws'][0]
 
 
 def test_cores_are_shared(outcome):

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
+from helpers.configs import CONFIGS
 from mmengine.config import Config
 from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
 from torch import nn
-from helpers.configs import CONFIGS
 
 from mmdet_setdet.engine.optimizer_groups import fit_to_groups, fit_to_layout
 from mmdet_setdet.errors import InputError

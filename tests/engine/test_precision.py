@@ -99,17 +99,16 @@ def test_the_wrapper_of_bfloat16_does_bfloat16_only():
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-    """A RetinaNet of mmdet, two epochs of three batches."""
+    """A RetinaNet of mmdet, two epochs."""
     folder = tmp_path_factory.mktemp('amp')
     write_dataset(folder / 'data')
     return write_config(folder, folder / 'data')
 
 
 def train(config, work_dir, *arguments):
-    tool('train').main(
-        [config, '--work-dir', str(work_dir), *arguments]
-        + ['--cfg-options', f'experiment_name={new_name()}', 'train_dataloader.batch_size=5']
-    )
+    options = [f'experiment_name={new_name()}', 'train_dataloader.batch_size=5']
+    arguments = ['--work-dir', str(work_dir), *arguments]
+    tool('train').main([config, *arguments, '--cfg-options', *options])
     losses = MessageHub.get_current_instance().get_scalar('train/loss').data[0]
     return torch.tensor(losses)
 
@@ -128,10 +127,10 @@ def test_trains_resumes_and_tests_on_a_cpu(config, tmp_path):
         assert torch.equal(resumed[name], weight), name
 
     results = tmp_path / 'results.pkl'
-    tool('test').main(
-        [config, str(work_dir / 'epoch_2.pth'), '--work-dir', str(work_dir), '--amp', 'bfloat16']
-        + ['--out', str(results), '--cfg-options', f'experiment_name={new_name()}']
-    )
+    arguments = ['--work-dir', str(work_dir), '--amp', 'bfloat16', '--out', str(results)]
+    options = [f'experiment_name={new_name()}']
+    checkpoint = str(work_dir / 'epoch_2.pth')
+    tool('test').main([config, checkpoint, *arguments, '--cfg-options', *options])
     for result in pickle.loads(Path(results).read_bytes()):
         assert result['pred_instances']['bboxes'].dtype == torch.float32
         assert result['pred_instances']['scores'].dtype == torch.float32

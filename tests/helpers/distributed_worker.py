@@ -27,12 +27,16 @@ def weights_after_training(config: str, launcher: str, work_dir: Path) -> dict:
 
 
 def main(launcher: str, folder: str, *arguments: str) -> dict:
-    """Return {config: weights} of every training, and ``metrics`` of the test; save them as ``FOLDER/RANK.pt``."""
+    """Return {config: weights} of every training, ``draws`` of a random number after each, ``metrics`` of the test.
+
+    They are saved as ``FOLDER/RANK.pt``.
+    """
     *configs, tested, checkpoint = arguments
-    results = {}
+    results = dict(draws=[])
     for config in configs:
         work_dir = Path(folder) / Path(config).stem
         results[config] = weights_after_training(config, launcher, work_dir)
+        results['draws'].append(torch.rand(()).item())
     results['metrics'] = tool('test').main(
         [
             tested,
