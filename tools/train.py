@@ -8,6 +8,7 @@ from torch import nn
 
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
+from mmdet_setdet.engine.devices import check_devices
 from mmdet_setdet.errors import InputError
 
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> nn.Module:
     cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
     if args.amp:
         if get_device() == 'cpu':
+            check_devices()  # says why, if there is a GPU that torch cannot use
             raise InputError(
                 '--amp: mixed precision needs a GPU and there is none; leave the option out'
             )

@@ -21,6 +21,7 @@ from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
 from .cpu_processes import init_cpu_group, share_cores
+from .devices import check_devices
 from .resume import find_checkpoint
 
 
@@ -35,10 +36,12 @@ class CheckingRunner(Runner):
       (:class:`~mmdet_setdet.errors.InputError`).
     - ``resume='auto'`` (or ``resume=True`` without ``load_from``) loads the newest complete checkpoint in ``work_dir``
       and resumes mid-epoch; if there is none yet, training starts as the config says, including ``load_from``.
-    - Without an accelerator the processes of a launcher communicate over gloo and share the cores.
+    - Without an accelerator the processes of a launcher communicate over gloo and share the cores; where there are
+      NVIDIA GPUs that torch cannot use, the run stops (:func:`~mmdet_setdet.engine.devices.check_devices`).
     """
 
     def setup_env(self, env_cfg: dict) -> None:
+        check_devices(self.launcher)
         on_cpu = self.distributed and get_device() == 'cpu'
         if on_cpu and not is_distributed():
             dist_cfg = env_cfg.get('dist_cfg') or {}
