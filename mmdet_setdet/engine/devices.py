@@ -109,6 +109,10 @@ def _driver_version(root: Path) -> str:
 
 def _cause(root: Path) -> str:
     """Return why torch sees no GPU, and the way out."""
+    if 'SLURM_JOB_ID' in os.environ and not _slurm_gpus():
+        return 'this Slurm job holds no GPU; ask for some (--gres=gpu:N)'
+    if not _device_files(root):
+        return 'none is passed into this container (docker run --gpus all)'
     build = f'torch {torch.__version__}'
     cuda = torch.version.cuda
     if cuda is None:
@@ -123,10 +127,6 @@ def _cause(root: Path) -> str:
             f'the driver {driver} is too old for {build}, whose CUDA {cuda} needs {required} or newer; '
             'update the driver, or `make env FORCE=1` takes a build of torch for it'
         )
-    if 'SLURM_JOB_ID' in os.environ and not _slurm_gpus():
-        return 'this Slurm job holds no GPU; ask for some (--gres=gpu:N)'
-    if not _device_files(root):
-        return 'none is passed into this container (docker run --gpus all)'
     chosen = os.environ.get('CUDA_VISIBLE_DEVICES')
     if chosen is not None and not _names_a_card(chosen, _driver_entries(root)):
         return f'CUDA_VISIBLE_DEVICES={chosen} names no card of this machine'
@@ -184,16 +184,21 @@ def _check_processes(launcher: str) -> None:
 def _check_kernels(launcher: str) -> None:
     """Refuse a GPU that this build of torch has no machine code for."""
     index = _local_rank(launcher)
-    archs = torch.cuda.get_arch_list()
-    capability = torch.cuda.get_device_capability(index)
-    if torch.version.cuda is None or any(_runs(arch, capability) for arch in archs):
+    if torch.version.cuda is None or has_kernels(index):
         return
     name = torch.cuda.get_device_name(index)
-    major, minor = capability
+    archs = torch.cuda.get_arch_list()
+    major, minor = torch.cuda.get_device_capability(index)
     raise InputError(
         f'torch {torch.__version__} has no kernels for the {name} (compute capability {major}.{minor}), '
         f'only {", ".join(archs)}; `make env FORCE=1` takes a build of torch for it'
     )
+
+
+def has_kernels(index: int) -> bool:
+    """Return whether this build of torch has code for the GPU of that index."""
+    capability = torch.cuda.get_device_capability(index)
+    return any(_runs(arch, capability) for arch in torch.cuda.get_arch_list())
 
 
 def _runs(arch: str, capability: tuple[int, int]) -> bool:

@@ -103,6 +103,8 @@ def test_driver_and_cuda(machine, monkeypatch, text, driver, cuda, needs):
 
 def test_driver_known_to_nvidia_smi_alone(machine):
     """As under Windows' Linux, which has no /proc/driver/nvidia."""
+    (machine.root / 'dev').mkdir()
+    (machine.root / 'dev/dxg').touch()
     machine.add_nvidia_smi(
         'case "$1" in -L) echo "GPU 0: NVIDIA T4 (UUID: GPU-1)";; *) echo 550.54.15;; esac'
     )
@@ -155,7 +157,6 @@ def test_otherwise_torch_says_why(machine, monkeypatch):
 )
 def test_slurm_job_with_gpus_that_torch_cannot_use(machine, monkeypatch, name, value, holds):
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.version, 'cuda', None)
     problem = gpu_problem(machine.root)
     assert (f'the Slurm job holds GPUs ({name}={value})' in problem) == holds
     assert bool(problem) == holds
