@@ -112,7 +112,7 @@ def _cause(root: Path) -> str:
     if 'SLURM_JOB_ID' in os.environ and not _slurm_gpus():
         return 'this Slurm job holds no GPU; ask for some (--gres=gpu:N)'
     if not _device_files(root):
-        return 'none is passed into this container (docker run --gpus all)'
+        return 'no GPU is passed into this container (docker run --gpus all)'
     build = f'torch {torch.__version__}'
     cuda = torch.version.cuda
     if cuda is None:
@@ -135,7 +135,7 @@ def _cause(root: Path) -> str:
     except (AssertionError, RuntimeError) as error:
         reason = str(error).partition('\n')[0]
         return f'{build} says "{reason}"'
-    return f'{build} sees none'
+    return f'{build} sees no GPU'
 
 
 def _device_files(root: Path) -> list[Path]:

@@ -189,6 +189,55 @@ def test_a_cpu_build_is_explained_where_gpus_may_be(entries, error, has_slurm, w
     assert ('make env GPU=8.0' in note) == bool(words)
 
 
+@pytest.fixture
+def machine(monkeypatch):
+    """The module tools/setup/machine.py."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/setup'))
+    return tool('setup/machine')
+
+
+@pytest.mark.parametrize(
+    ('answer', 'gpus'),
+    [
+        ('exit 9', ([], '')),
+        (
+            'case "$1" in -L) echo "GPU 0: A";; *compute_cap*) printf "9.0, 580.1\\n8.0, 580.1\\n";; esac',
+            (['8.0', '9.0'], '580.1'),
+        ),
+        (  # too old to know the field
+            'case "$1" in -L) echo "GPU 0: K";; *compute_cap*) exit 2;; *) echo "Tesla K80, 390.157";; esac',
+            (['unknown'], '390.157'),
+        ),
+    ],
+)
+def test_find_gpus(machine, tmp_path, monkeypatch, answer, gpus):
+    program = tmp_path / 'nvidia-smi'
+    program.write_text(f'#!/bin/sh\n{answer}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    assert machine.find_gpus() == gpus
+
+
+def test_toolkit_of_python_packages(machine, tmp_path):
+    """It has the folders that nvcc looks for, and the names that the linker asks for."""
+    packages, home = tmp_path / 'nvidia/cu13', tmp_path / 'cuda'
+    for name in ('bin/nvcc', 'include/cuda.h', 'nvvm/bin/cicc', 'lib/libcudart.so.13'):
+        path = packages / name
+        path.parent.mkdir(parents=True)
+        path.write_text(name)
+    (packages / 'bin/nvcc').write_text(
+        '#!/bin/sh\necho "Cuda compilation tools, release 13.0, V13"\n'
+    )
+    (packages / 'bin/nvcc').chmod(0o755)
+    for _ in range(2):  # again over what is there
+        machine.make_toolkit(packages, home)
+    assert machine.find_nvcc(str(home)) == '13.0'
+    assert (home / 'nvvm/bin/cicc').is_file()
+    libraries = home / 'lib64'
+    assert sorted(path.name for path in libraries.iterdir()) == ['libcudart.so', 'libcudart.so.13']
+    assert (libraries / 'libcudart.so').read_text() == 'lib/libcudart.so.13'
+
+
 def test_wheel_key_tells_all_that_a_binary_depends_on():
     key = ('2.13.0+cpu', 'cp311', 'cpu', 'linux_x86_64')
     keys = {decisions.wheel_key(*key)}

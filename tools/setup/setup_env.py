@@ -58,7 +58,7 @@ from machine import (
 
 # Settings of the caller's shell that would send packages elsewhere.
 FOREIGN_SETTINGS = ('PYTHONPATH', 'PYTHONHOME', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_ROOT')
-COMPILE_MINUTES = 40  # of mmcv with its CUDA ops, on 2 cores
+COMPILE_TIMES = {'CPU': 'about 6 minutes', 'CUDA': 'an hour or more'}
 WHEEL_ONLY = ('--no-deps', '--force-reinstall')
 IMPORTS = (
     'import torch, cv2, scipy, pycocotools, mmcv.ops, mmdet.apis, mmdet.visualization, mmseg.models'
@@ -207,10 +207,11 @@ class Setup(Environment):
         """Compile mmcv against the installed torch; return its wheel in ``folder``."""
         require_compiler(self.python)
         jobs = compile_jobs()
-        kind, minutes = ('CPU', 6) if ops == 'cpu' else ('CUDA', COMPILE_MINUTES)
+        kind = 'CPU' if ops == 'cpu' else 'CUDA'
         say(
             f'[5/6] {self.mmcv}: compiling its {kind} ops, {jobs} at a time '
-            f'(about {minutes} minutes on 2 cores, once for each torch)'
+            f'(on 2 cores {COMPILE_TIMES[kind]}, once for each torch)'
+            + ('; OPS=cpu goes without' if kind == 'CUDA' else '')
         )
         # mmcv compiles for CUDA whenever torch sees a GPU: hide the GPU where the compiler for it is missing.
         cuda = {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
