@@ -239,6 +239,7 @@ def test_kernels_for_the_gpu(two_gpus, capability, archs, runs):
 def test_training_stops_before_it_starts(tmp_path, monkeypatch):
     monkeypatch.setenv('SLURM_JOB_GPUS', '0,1')
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     write_dataset(tmp_path / 'data', 1)
     config = write_config(tmp_path, tmp_path / 'data')
     for options in ([], ['--amp']):
