@@ -4,29 +4,46 @@ VENV ?= $(if $(filter upstream,$(STACK)),.venv-upstream,.venv)
 PYTHON ?= python3
 ARGS ?=
 JOBS ?= 2
+# Not from the environment, where others use the same names.
+GPU =
+DRIVER =
+OPS =
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint clean
+.PHONY: help env demo test test-cuda lint clean
+
 
 help:
 	@echo 'make demo   train a small DN-DETR on generated images, evaluate it and draw its boxes'
 	@echo 'make test   run the tests            (ARGS="-k matching" passes options to pytest, JOBS=8: so many at a time)'
+	@echo 'make test-cuda  run the tests for GPUs; with a GPU `make test` ends with them'
 	@echo 'make lint   check the style          (ARGS=--fix repairs what can be)'
-	@echo 'make env    only make the environment that the others use (FORCE=1: go through all steps again)'
+	@echo 'make env    only make the environment that the others use (FORCE=1: look at the machine again, all steps)'
+	@echo '            GPU="8.0 9.0": for GPUs of these compute capabilities, from a machine without (DRIVER=535: with that'
+	@echo '            driver); GPU=none: for the CPU; OPS=cpu: without the CUDA ops of mmcv'
 	@echo 'make clean  delete what builds and tests leave; environments stay'
 	@echo 'STACK=upstream: upstream mmengine, mmcv and mmdet, in .venv-upstream; VENV=path: another environment folder;'
 	@echo 'PYTHON=path: the python3 to make it with'
 
 env:
 	@command -v '$(PYTHON)' >/dev/null || { echo '$(PYTHON) is missing: apt install python3 python3-venv python3-dev g++'; exit 1; }
-	@'$(PYTHON)' tools/setup/setup_env.py --venv '$(VENV)' --stack '$(STACK)' $(if $(FORCE),--force)
+	@'$(PYTHON)' tools/setup/setup_env.py --venv '$(VENV)' --stack '$(STACK)' $(if $(FORCE),--force) \
+		--gpu '$(GPU)' --driver '$(DRIVER)' --ops '$(OPS)'
 
 demo: env
 	'$(BIN)/python' tools/quickstart/quickstart.py $(ARGS)
 
+# tests/conftest.py hides the GPUs, so that the tests are the same everywhere; those of tests/test_cuda.py follow.
 test: env
 	'$(BIN)/python' -m pytest tests -q -n $(JOBS) --dist loadfile --durations=10 $(ARGS)
+ifeq ($(strip $(ARGS) $(filter none,$(GPU))),)
+	@if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then \
+		echo 'There is a GPU: its tests follow (make test-cuda).'; $(MAKE) --no-print-directory test-cuda; fi
+endif
+
+test-cuda: env
+	SETDET_TEST_CUDA=1 '$(BIN)/python' -m pytest tests/test_cuda.py -q $(ARGS)
 
 lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)

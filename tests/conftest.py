@@ -10,6 +10,9 @@ import pytest
 if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
     os.environ.setdefault('OMP_NUM_THREADS', str(max(share, 1)))
+# The tests are the same with and without a GPU; `make test-cuda` runs those that want one.
+if os.environ.get('SETDET_TEST_CUDA') != '1':
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import torch
 from helpers.configs import REPOSITORY

@@ -14,6 +14,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmdet_setdet.engine.command_line import run
+from mmdet_setdet.engine.devices import gpu_problem
 from mmdet_setdet.errors import InputError
 
 if not Path(__file__).with_name('benchmarks').is_dir():
@@ -69,7 +70,8 @@ def options_from(args: argparse.Namespace) -> Options:
         InputError: A value cannot be used here.
     """
     if args.device == 'cuda' and not torch.cuda.is_available():
-        raise InputError('--device cuda: torch sees no GPU here; leave the option out')
+        reason = gpu_problem() or 'torch sees no GPU here; leave the option out'
+        raise InputError(f'--device cuda: {reason}')
     if args.repeats < 1:
         raise InputError(f'--repeats {args.repeats}: must be 1 or more')
     if args.batch_size is not None and args.batch_size < 1:

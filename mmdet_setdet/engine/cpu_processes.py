@@ -10,7 +10,7 @@ from torch import distributed
 from ..errors import InputError
 
 # launcher: its names of rank, world size, rank on this machine, and number of processes on this machine
-_VARIABLES = dict(
+LAUNCHER_VARIABLES = dict(
     pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
     mpi=(
@@ -33,14 +33,14 @@ def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> N
     Raises:
         InputError: The launcher's environment variables are not set.
     """
-    variables = _VARIABLES[launcher]
+    variables = LAUNCHER_VARIABLES[launcher]
     missing = [name for name in variables[:3] if name not in os.environ]
     if missing:
         raise InputError(
             f'--launcher {launcher}: this process was not started by it ({", ".join(missing)} not set); '
             'use tools/dist_train.sh, tools/dist_test.sh or their slurm counterparts'
         )
-    for torch_name, name in zip(_VARIABLES['pytorch'], variables):
+    for torch_name, name in zip(LAUNCHER_VARIABLES['pytorch'], variables):
         if name in os.environ:
             os.environ[torch_name] = os.environ[name]
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..models.layers import DeformableAttention
 from ..registry import OPTIM_WRAPPERS
+from .devices import check_devices
 
 AMP_DTYPES = ('auto', 'bfloat16', 'float16')
 HALVES = (torch.bfloat16, torch.float16)
@@ -56,6 +57,7 @@ def choose_amp_dtype(requested: str = 'auto') -> str:
     if requested == 'auto' and has_bfloat16(device):
         return 'bfloat16'
     if device == 'cpu':
+        check_devices()  # says why, if there is a GPU that torch cannot use
         if requested == 'auto':
             raise InputError(
                 '--amp: this CPU does not multiply bfloat16 (neither avx512_bf16 nor amx_bf16 is in /proc/cpuinfo), '

@@ -23,6 +23,7 @@ from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
 from .cpu_processes import init_cpu_group, share_cores
+from .devices import check_devices
 from .optimizer_groups import fit_to_groups, fit_to_layout
 from .precision import keep_in_float32, set_matmul_precision
 from .resume import find_checkpoint
@@ -39,14 +40,16 @@ class CheckingRunner(Runner):
       (:class:`~mmdet_setdet.errors.InputError`).
     - ``resume='auto'`` (or ``resume=True`` without ``load_from``) loads the newest complete checkpoint in ``work_dir``
       and resumes mid-epoch; if there is none yet, training starts as the config says, including ``load_from``.
-    - Without an accelerator the processes of a launcher communicate over gloo and share the cores.
     - Parameters with equal settings of the optimizer share a group; checkpoints of mmengine's groups are resumed too.
     - Within autocast, what half precision breaks in mmdet's models stays in float32
       (:func:`~mmdet_setdet.engine.precision.keep_in_float32`).
     - ``matmul_precision`` of the config is torch's ``float32_matmul_precision``.
+    - Without an accelerator the processes of a launcher communicate over gloo and share the cores; where there are
+      NVIDIA GPUs that torch cannot use, the run stops (:func:`~mmdet_setdet.engine.devices.check_devices`).
     """
 
     def setup_env(self, env_cfg: dict) -> None:
+        check_devices(self.launcher)
         on_cpu = self.distributed and get_device() == 'cpu'
         if on_cpu and not is_distributed():
             dist_cfg = env_cfg.get('dist_cfg') or {}

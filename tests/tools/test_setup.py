@@ -12,6 +12,7 @@ import torch
 from helpers.configs import REPOSITORY
 from helpers.tiny_detector import tool
 
+from mmdet_setdet.engine.devices import MIN_DRIVERS
 from mmdet_setdet.errors import InputError
 
 ROOT = REPOSITORY
@@ -33,38 +34,208 @@ def test_parse_progress(line, progress):
 
 
 def test_torch_without_gpu_is_a_cpu_build_wherever_one_is_found():
-    first, second, last = (
-        args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=False)
-    )
+    attempts = decisions.torch_attempts('torch==2.13.0', decisions.CPU)
+    first, second, last = (args for _, args in attempts)
     assert first == ['torch==2.13.0+cpu']  # what pip is configured to find, no index named
     assert second[0] == 'torch==2.13.0+cpu'
-    assert decisions.CPU_INDEX in second
+    assert f'{decisions.PYTORCH_INDEX}/cpu' in second
     assert last == ['torch==2.13.0']
-    assert 'CUDA' in decisions.torch_attempts('torch==2.13.0', has_gpu=False)[-1][0]
+    assert 'CUDA' in attempts[-1][0]
 
 
 def test_torch_with_gpu_is_never_a_cpu_build_by_choice():
-    attempts = [args for _, args in decisions.torch_attempts('torch==2.13.0', has_gpu=True)]
+    newest, older = decisions.BUILDS
+    attempts = [args for _, args in decisions.torch_attempts('torch==2.13.0', newest)]
     assert attempts == [['torch===2.13.0'], ['torch==2.13.0']]
+    first, second = (args for _, args in decisions.torch_attempts('torch==2.13.0', older))
+    assert first == ['torch==2.13.0+cu126']
+    assert second[0] == 'torch==2.13.0+cu126'
+    assert f'{decisions.PYTORCH_INDEX}/cu126' in second
 
 
 @pytest.mark.parametrize(
-    ('gpu', 'nvcc', 'torch_cuda', 'ops', 'loses'),
+    ('cards', 'driver', 'cuda', 'note'),
+    [
+        ('', '', '', ''),  # no GPU
+        ('', '535.129.03', '', ''),
+        ('8.0', '580.65.06', '13.0', ''),
+        ('7.5 8.6 12.0', '580.65.06', '13.0', ''),
+        ('12.1', '590.1', '13.0', ''),
+        ('9.0', '', '13.0', ''),  # a login node: the driver is not known
+        ('unknown', '580.65.06', '13.0', ''),
+        ('8.0', '570.86.15', '12.6', 'the driver is 570.86.15: an older build of torch is taken'),
+        ('8.9', '550.54.15', '12.6', 'CUDA 13.0 needs driver 580 or newer'),
+        ('9.0', '535.129.03', '12.6', 'an older build'),
+        ('8.0', '535', '12.6', 'an older build'),
+        ('6.0', '580.65.06', '12.6', 'compute capability 6.0'),
+        ('7.0', '', '12.6', 'cards of 7.5 or newer'),
+        ('7.0 8.0', '580.65.06', '12.6', 'an older build'),
+        ('6.1 12.0', '580.65.06', '13.0', 'CUDA 13.0 cannot use the cards of 6.1'),
+        ('7.0 12.0', '570.86.15', '12.6', 'CUDA 12.6 cannot use the cards of 12.0'),
+        ('12.0', '570.86.15', None, 'no build of torch runs here'),
+        ('8.0', '470.256.02', None, 'the driver is 470.256.02'),
+        ('3.5', '470.256.02', None, 'CUDA 12.6 needs driver 525 or newer and cards of 5.0 to 9.0'),
+        ('unknown', '390.157', None, 'no build of torch runs here'),
+    ],
+)
+def test_choose_build(cards, driver, cuda, note):
+    build, said = decisions.choose_build(cards.split(), driver)
+    assert (build and build.cuda) == cuda
+    assert note in said
+    assert bool(said) == bool(note)
+
+
+def test_drivers_are_those_that_a_run_asks_for():
+    for build in decisions.BUILDS:
+        assert MIN_DRIVERS[decisions.major(build.cuda)] == build.driver
+
+
+@pytest.mark.parametrize(
+    ('installed', 'build', 'serves'),
+    [
+        ('', decisions.CPU, False),
+        ('2.13.0+cpu', decisions.CPU, True),
+        ('2.13.0', decisions.CPU, True),  # large, but it computes on a CPU as well
+        ('2.12.0+cpu', decisions.CPU, False),
+        ('2.13.0+cpu', decisions.BUILDS[0], False),
+        ('2.13.0', decisions.BUILDS[0], True),
+        ('2.13.0+cu130', decisions.BUILDS[0], True),
+        ('2.13.0', decisions.BUILDS[1], False),
+        ('2.13.0+cu126', decisions.BUILDS[1], True),
+        ('2.13.0+cu126', decisions.BUILDS[0], False),
+    ],
+)
+def test_installed_torch_is_kept_if_it_serves(installed, build, serves):
+    assert decisions.is_build(installed, 'torch==2.13.0', build) == serves
+
+
+@pytest.mark.parametrize(
+    ('nvcc', 'torch_cuda', 'from_packages'),
+    [
+        ('', '13.0', True),
+        ('12.4', '13.0', True),
+        ('13.1', '13.0', False),
+        ('', '12.6', False),  # the packages of CUDA 12 have no nvcc
+        ('13.0', '12.6', False),
+        ('12.0', '12.6', False),
+    ],
+)
+def test_nvcc_from_packages(nvcc, torch_cuda, from_packages):
+    assert decisions.nvcc_from_packages(nvcc, torch_cuda) == from_packages
+
+
+@pytest.mark.parametrize(
+    ('cards', 'nvcc', 'torch_cuda', 'ops', 'loses'),
     [
         ('', '13.0', '', 'cpu', ''),  # a compiler alone is no reason
         ('', '13.0', '13.0', 'cpu', ''),
         ('9.0', '13.0', '13.0', 'cu130-sm90', ''),
         ('9.0', '13.1', '13.0', 'cu131-sm90', ''),
-        ('9.0', '', '13.0', 'cpu', 'NMS'),
+        ('8.0 9.0 12.0', '13.0', '13.0', 'cu130-sm80-sm90-sm120', ''),
+        ('unknown', '13.0', '13.0', 'cu130-smunknown', ''),
+        ('9.0', '', '13.0', 'cpu', 'RetinaNet'),
         ('9.0', '12.4', '13.0', 'cpu', 'nvcc is of CUDA 12.4'),
-        ('9.0', '13.0', '', 'cpu', 'the GPU will not be used'),
+        ('7.0', '12.4', '12.6', 'cu124-sm70', ''),
+        ('7.0', '', '12.6', 'cpu', 'install the CUDA 12.6 toolkit'),
     ],
 )
-def test_choose_ops(gpu, nvcc, torch_cuda, ops, loses):
-    chosen, lost = decisions.choose_ops(gpu, nvcc, torch_cuda)
+def test_choose_ops(cards, nvcc, torch_cuda, ops, loses):
+    chosen, lost = decisions.choose_ops(cards.split(), nvcc, torch_cuda)
     assert chosen == ops
     assert loses in lost
     assert bool(lost) == bool(loses)
+
+
+@pytest.mark.parametrize(
+    ('cards', 'archs'), [('8.0', '8.0'), ('8.0 12.0', '8.0;12.0'), ('unknown 8.0', '')]
+)
+def test_arch_list(cards, archs):
+    assert decisions.arch_list(cards.split()) == archs
+
+
+def test_cards_as_a_user_writes_them():
+    assert decisions.parse_cards('9.0,8.0 10.0  8.0') == ['8.0', '9.0', '10.0']
+    for text in ('80', 'sm_80', '8.0+PTX', 'A100'):
+        with pytest.raises(ValueError, match='is no compute capability'):
+            decisions.parse_cards(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'cards', 'driver'),
+    [
+        ('8.0, 535.129.03\n8.0, 535.129.03\n', ['8.0'], '535.129.03'),
+        ('12.0, 580.65.06\n9.0, 580.65.06', ['9.0', '12.0'], '580.65.06'),
+        ('Tesla K80, 390.157', ['unknown'], '390.157'),
+        ('[N/A], 580.65.06', ['unknown'], '580.65.06'),
+        ('', [], ''),
+    ],
+)
+def test_parse_nvidia_smi(text, cards, driver):
+    assert decisions.parse_nvidia_smi(text) == (cards, driver)
+
+
+@pytest.mark.parametrize(
+    ('entries', 'error', 'has_slurm', 'words'),
+    [
+        (0, '', False, ''),
+        (8, '', False, 'the driver has 8 NVIDIA GPUs, but none can be used here'),
+        (0, 'NVIDIA-SMI has failed', False, 'says "NVIDIA-SMI has failed"'),
+        (0, '', True, 'the login node of a cluster'),
+    ],
+)
+def test_a_cpu_build_is_explained_where_gpus_may_be(entries, error, has_slurm, words):
+    note = decisions.note_on_cpu(entries, error, has_slurm)
+    assert words in note
+    assert ('make env GPU=8.0' in note) == bool(words)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """The module tools/setup/machine.py."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/setup'))
+    return tool('setup/machine')
+
+
+@pytest.mark.parametrize(
+    ('answer', 'gpus'),
+    [
+        ('exit 9', ([], '')),
+        (
+            'case "$1" in -L) echo "GPU 0: A";; *compute_cap*) printf "9.0, 580.1\\n8.0, 580.1\\n";; esac',
+            (['8.0', '9.0'], '580.1'),
+        ),
+        (  # too old to know the field
+            'case "$1" in -L) echo "GPU 0: K";; *compute_cap*) exit 2;; *) echo "Tesla K80, 390.157";; esac',
+            (['unknown'], '390.157'),
+        ),
+    ],
+)
+def test_find_gpus(machine, tmp_path, monkeypatch, answer, gpus):
+    program = tmp_path / 'nvidia-smi'
+    program.write_text(f'#!/bin/sh\n{answer}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    assert machine.find_gpus() == gpus
+
+
+def test_toolkit_of_python_packages(machine, tmp_path):
+    """It has the folders that nvcc looks for, and the names that the linker asks for."""
+    packages, home = tmp_path / 'nvidia/cu13', tmp_path / 'cuda'
+    for name in ('bin/nvcc', 'include/cuda.h', 'nvvm/bin/cicc', 'lib/libcudart.so.13'):
+        path = packages / name
+        path.parent.mkdir(parents=True)
+        path.write_text(name)
+    (packages / 'bin/nvcc').write_text(
+        '#!/bin/sh\necho "Cuda compilation tools, release 13.0, V13"\n'
+    )
+    (packages / 'bin/nvcc').chmod(0o755)
+    for _ in range(2):  # again over what is there
+        machine.make_toolkit(packages, home)
+    assert machine.find_nvcc(str(home)) == '13.0'
+    assert (home / 'nvvm/bin/cicc').is_file()
+    libraries = home / 'lib64'
+    assert sorted(path.name for path in libraries.iterdir()) == ['libcudart.so', 'libcudart.so.13']
+    assert (libraries / 'libcudart.so').read_text() == 'lib/libcudart.so.13'
 
 
 def test_wheel_key_tells_all_that_a_binary_depends_on():
@@ -78,7 +249,8 @@ def test_wheel_key_tells_all_that_a_binary_depends_on():
 def test_digest_tells_environments_apart(tmp_path):
     cases = itertools.product(decisions.STACKS, (tmp_path, tmp_path / 'x'))
     digests = {decisions.environment_digest(stack, folder) for stack, folder in cases}
-    assert len(digests) == 4
+    digests.add(decisions.environment_digest('default', tmp_path, gpu='8.0'))
+    assert len(digests) == 5
 
 
 def test_requirements_are_exact():

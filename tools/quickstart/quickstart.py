@@ -15,6 +15,7 @@ try:
     from mmengine.runner import Runner
 
     from mmdet_setdet.engine.command_line import add_config_options, build_runner, load_config, run
+    from mmdet_setdet.engine.devices import gpu_problem
     from mmdet_setdet.visualization import draw_predictions, plot_curves
 except ImportError as error:
     raise SystemExit(
@@ -76,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     data nor the final evaluation.
     """
     args = parse_args(argv)
+    problem = gpu_problem()
+    if problem:  # small enough for the CPU, which elsewhere must be asked for
+        print(f'NOTE: {problem}')
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(
             len(os.sched_getaffinity(0))

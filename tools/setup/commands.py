@@ -23,15 +23,17 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def output_of(*command: str) -> str:
-    """Return the standard output of a command; '' if it is missing or fails."""
+def output_of(*command: str, even_if_it_fails: bool = False) -> str:
+    """Return the standard output of a command; '' if it is missing or, unless its errors are wanted, fails."""
+    errors = subprocess.STDOUT if even_if_it_fails else subprocess.DEVNULL
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=300
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=300
         )
     except (OSError, subprocess.TimeoutExpired):
         return ''
-    return done.stdout.strip() if done.returncode == 0 else ''
+    is_wanted = done.returncode == 0 or even_if_it_fails
+    return done.stdout.strip() if is_wanted else ''
 
 
 class Progress:

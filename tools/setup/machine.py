@@ -8,26 +8,65 @@ import tempfile
 from pathlib import Path
 
 from commands import SetupError, output_of, say
-from decisions import PYTHONS
+from decisions import PYTHONS, UNKNOWN, note_on_cpu, parse_nvidia_smi
 
 
-def find_gpu() -> str:
-    """Return the compute capability of the first NVIDIA GPU; 'any' if the driver does not report it, '' without GPU."""
+def find_gpus() -> tuple:
+    """Ask nvidia-smi, which works also where torch could not use the GPUs.
+
+    Returns:
+        tuple[list[str], str]: The compute capabilities of all NVIDIA GPUs, each once, and the version of the driver.
+    """
     if 'GPU 0' not in output_of('nvidia-smi', '-L'):
-        return ''
-    lines = output_of('nvidia-smi', '--query-gpu=compute_cap', '--format=csv,noheader').splitlines()
-    return lines[0].strip() if lines else 'any'
+        return [], ''
+    for fields in (
+        'compute_cap,driver_version',
+        'name,driver_version',
+    ):  # old drivers know no compute_cap
+        lines = output_of('nvidia-smi', f'--query-gpu={fields}', '--format=csv,noheader')
+        if lines:
+            return parse_nvidia_smi(lines)
+    return [UNKNOWN], ''
 
 
-def find_nvcc() -> str:
-    """Return the CUDA release of the nvcc that torch's build would call; '' without one."""
-    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
+def explain_no_gpu() -> str:
+    """Return what to say if this machine seems to have GPUs, or to belong to others that have some."""
+    entries = Path('/proc/driver/nvidia/gpus')
+    driver_cards = len(list(entries.glob('*')))
+    error = ''
+    if shutil.which('nvidia-smi'):
+        error = output_of('nvidia-smi', '-L', even_if_it_fails=True).partition('\n')[0]
+    return note_on_cpu(driver_cards, error, bool(shutil.which('sinfo')))
+
+
+def find_nvcc(home: str = '') -> str:
+    """Return the CUDA release of the nvcc in a toolkit, or of that which torch's build would call; '' without one."""
+    home = home or os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
     if home:
         nvcc = os.path.join(home, 'bin', 'nvcc')
     else:
         nvcc = shutil.which('nvcc') or '/usr/local/cuda/bin/nvcc'
     match = re.search(r'release (\d+\.\d+)', output_of(nvcc, '--version'))
     return match.group(1) if match else ''
+
+
+def make_toolkit(packages: Path, home: Path) -> None:
+    """Make a folder that looks like a CUDA toolkit, of links into NVIDIA's Python packages.
+
+    Args:
+        packages (Path): Their folder: ``bin``, ``include``, ``nvvm``, ``lib`` with ``libcudart.so.13`` and others.
+        home (Path): The new folder: ``bin``, ``include``, ``nvvm``, ``lib64`` with ``libcudart.so`` as well.
+    """
+    shutil.rmtree(str(home), ignore_errors=True)
+    libraries = home / 'lib64'
+    libraries.mkdir(parents=True)
+    for name in ('bin', 'include', 'nvvm'):
+        (home / name).symlink_to(packages / name)
+    for path in (packages / 'lib').glob('lib*'):
+        (libraries / path.name).symlink_to(path)
+        linker_name = path.name.partition('.so.')[0] + '.so'
+        if '.so.' in path.name and not (libraries / linker_name).exists():
+            (libraries / linker_name).symlink_to(path)
 
 
 def python_version() -> str:
