@@ -1,9 +1,9 @@
-"""Every family on a fake GPU: devices and types, the numbers of the CPU, and how often the host waits for the device."""
+"""Every family on a fake GPU: devices and types, the numbers of the CPU, and waits of the host for the device."""
 
 import pytest
 import torch
 from helpers.fake_cuda import FakeCUDA
-from helpers.families import FAMILIES
+from helpers.families import FAMILIES, family_batch
 from helpers.family_steps import (
     PRECISIONS,
     check_results,
@@ -15,23 +15,35 @@ from helpers.family_steps import (
 )
 
 from mmdet_setdet.models.layers.fast import use_fast_paths
-from mmdet_setdet.models.layers.fast.deformable_sampling import has_compiled_operator
+from mmdet_setdet.models.layers.fast.deformable_sampling import has_compiled_operator, on_device
 
 DEFORMABLE = [family for family in FAMILIES if 'deformable' in family]
 COMPILED = ('ms_deform_attn_forward', 'ms_deform_attn_backward')
 
-# How often the host waits in forward and loss, in backward, and for results. One wait is for the matching costs, or two
-# for OTA's problems; the others are constants of mmdet's losses (an epsilon, class weights), which it copies blockingly.
-SIGMOID = (2, 0, 0)
+# How often the host waits in forward and loss, and for the results of three images; in backward it never does. Of a
+# DETR it is once for the costs of each matching, and for constants that mmdet's losses copy blockingly: an epsilon per
+# IoU, the class weights per softmax loss. OTA waits for the sizes of its problems, for whether their costs are finite
+# and for the number of assigned predictions; mmdet's NMS waits for everything that it filters.
+USUAL_SYNCS = (3, 0)
 SYNCS = {
+    'dab-detr': (2, 0),
+    'dn-detr-one-to-many': (6, 0),
+    'dn-detr-hungarian-to-many': (5, 0),
+    'vanilla': (5, 0),
+    'ota': (5, 27),
+    'ota-nearest': (6, 27),
+    'simota': (5, 27),
+    'classifier': (0, 1),
 }
 
 
 @pytest.fixture(autouse=True)
-def _operators_are_tried_again():
-    has_compiled_operator.cache_clear()
+def _nothing_is_kept_of_the_device():
+    for function in (has_compiled_operator, on_device):
+        function.cache_clear()
     yield
-    has_compiled_operator.cache_clear()
+    for function in (has_compiled_operator, on_device):
+        function.cache_clear()
 
 
 def test_it_is_a_gpu_only_within_the_context():
@@ -85,11 +97,56 @@ def test_waits_of_the_host_are_seen():
         assert gpu.num_copies == 1
 
 
+def preprocessed(family, device):
+    """Return the model and its training batch on the device."""
+    model = family_model(family, device)
+    return model, training_data(model, family)
+
+
 @pytest.mark.parametrize('precision', PRECISIONS)
 @pytest.mark.parametrize('family', FAMILIES)
-def test_a_step_and_results(family, precision):
+def test_types_and_devices(family, precision):
     with FakeCUDA():
-        model = family_model(family, 'cuda')
-        step = training_step(model, training_data(model, family), 'cuda', precision)
-        check_step(step, 'cuda')
+        model, data = preprocessed(family, 'cuda')
+        check_step(training_step(model, data, 'cuda', precision), 'cuda')
         check_results(results(model, family, 'cuda', precision), 'cuda')
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_host_waits_no_more_often_than_before(family):
+    expected = SYNCS.get(family, USUAL_SYNCS)
+    with FakeCUDA() as gpu:
+        model, data = preprocessed(family, 'cuda')
+        if family in DEFORMABLE:
+            has_compiled_operator(torch.device('cuda:0'))  # tried once in a process
+        gpu.syncs.clear()
+        losses = model(**data, mode='loss')
+        in_loss = gpu.count()
+        gpu.syncs.clear()
+        sum(losses.values()).backward()
+        in_backward = gpu.count()
+        data = model.eval().data_preprocessor(family_batch(family), False)
+        gpu.syncs.clear()
+        with torch.no_grad():
+            model(**data, mode='predict')
+    assert in_loss.total() == expected[0], in_loss
+    assert not in_backward
+    assert gpu.count().total() == expected[1], gpu.count()
+
+
+@pytest.mark.parametrize('without', [(), COMPILED], ids=['compiled', 'pure'])
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_gpus_paths_compute_what_plain_torch_does(family, without):
+    if without and family not in DEFORMABLE:
+        pytest.skip('has no compiled operator')
+    with use_fast_paths(False):
+        model, data = preprocessed(family, 'cpu')
+        expected = training_step(model, data, 'cpu')
+    with FakeCUDA(without):
+        model, data = preprocessed(family, 'cuda')
+        step = training_step(model, data, 'cuda')
+    for name, loss in expected.losses.items():
+        torch.testing.assert_close(step.losses[name].values, loss, rtol=1e-4, atol=1e-5)
+    for name, gradient in expected.gradients.items():
+        difference = step.gradients[name].values - gradient
+        assert difference.norm() <= 0.02 * gradient.norm() + 1e-4, name

@@ -31,14 +31,14 @@ from unittest import mock
 
 import mmcv._ext
 import torch
-from helpers.fake_kernels import KERNELS
 from torch import Tensor
 from torch.utils._python_dispatch import (
     TorchDispatchMode,
     _disable_current_modes,
     return_and_correct_aliasing,
 )
-from torch.utils._pytree import tree_leaves, tree_map_only
+
+from helpers.fake_kernels import KERNELS
 
 aten = torch.ops.aten
 DEVICE = torch.device('cuda:0')
@@ -173,7 +173,7 @@ class FakeCUDA(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         operator = func.overloadpacket
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = _tensors(args) + _tensors(tuple(kwargs.values()))
         is_fake = [isinstance(tensor, FakeCUDATensor) for tensor in tensors]
         to_device = any(is_fake)
         if operator is aten.copy_:
@@ -188,10 +188,10 @@ class FakeCUDA(TorchDispatchMode):
             self._record_read(operator, args, any(is_fake))
         if operator is aten._fused_sdp_choice:
             return torch.nn.attention.SDPBackend.MATH.value
-        values, options = _values((args, kwargs))
-        result = OTHERWISE_ON_CPU.get(operator, func)(*values, **options)
+        options = {name: _values(value) for name, value in kwargs.items()}
+        result = OTHERWISE_ON_CPU.get(operator, func)(*_values(args), **options)
         if to_device:
-            result = tree_map_only(Tensor, FakeCUDATensor, result)
+            result = _map_tensors(FakeCUDATensor, result)
         return return_and_correct_aliasing(func, args, kwargs, result)
 
     def _record_copy(self, from_device: bool, to_device: bool, non_blocking) -> None:
@@ -217,8 +217,26 @@ class FakeCUDA(TorchDispatchMode):
         return Counter(f'{sync.module}.{sync.function}: {sync.kind}' for sync in self.syncs)
 
 
+def _map_tensors(function, tree):
+    """Return a tensor, or lists and tuples of anything, with the function's result in place of each tensor."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, list | tuple):
+        return type(tree)([_map_tensors(function, branch) for branch in tree])
+    return tree
+
+
 def _values(tree):
-    return tree_map_only(FakeCUDATensor, lambda tensor: tensor.values, tree)
+    """Return the tensors on the CPU behind those of the device."""
+    return _map_tensors(
+        lambda tensor: tensor.values if isinstance(tensor, FakeCUDATensor) else tensor, tree
+    )
+
+
+def _tensors(tree) -> list[Tensor]:
+    found = []
+    _map_tensors(found.append, tree)
+    return found
 
 
 def _check_devices(func, tensors: list[Tensor], is_fake: list[bool]) -> None:
@@ -235,13 +253,12 @@ def _on_values(kernel):
     """Return an operator for tensors on the device."""
 
     def call(*args, **kwargs):
-        for tensor in tree_leaves((args, kwargs)):
-            if isinstance(tensor, Tensor) and tensor.device != DEVICE:
+        for tensor in _tensors(args):
+            if tensor.device != DEVICE:
                 raise RuntimeError(f'{kernel.__name__}: a tensor is not on {DEVICE}')
-        args, kwargs = _values((args, kwargs))
         with _disable_current_modes():
-            result = kernel(*args, **kwargs)
-        return tree_map_only(Tensor, FakeCUDATensor, result)
+            result = kernel(*_values(args), **kwargs)
+        return _map_tensors(FakeCUDATensor, result)
 
     return call
 

@@ -2,12 +2,13 @@
 
 import torch
 from benchmarks.models import perturb_weights
-from helpers.batches import random_samples
-from helpers.configs import CONFIGS
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from torch import nn
+
+from helpers.batches import random_samples
+from helpers.configs import CONFIGS
 
 IMAGE_SIZES = [(64, 60), (48, 80), (56, 72)]
 NUM_OBJECTS = (3, 0, 7)

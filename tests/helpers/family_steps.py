@@ -7,9 +7,11 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
-from helpers.families import build_family, family_batch
 from torch import Tensor, nn
+
+from helpers.families import build_family, family_batch
 
 PRECISIONS = {
     'float32': torch.float32,
@@ -67,6 +69,7 @@ def training_step(model: nn.Module, data: dict, device: str, precision: str = 'f
 def training_data(model: nn.Module, family: str) -> dict:
     """Return the batch of a family as the model's preprocessor hands it on, on the device of the model."""
     torch.manual_seed(1)
+    np.random.seed(1)
     return model.data_preprocessor(family_batch(family), True)
 
 
