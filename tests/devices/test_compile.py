@@ -1,9 +1,14 @@
 """torch.compile: results in one graph, and training that is not compiled again in every step."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers.families import family_batch
-from helpers.family_steps import family_model
+from helpers.family_steps import family_model, training_data
+from mmengine.registry import HOOKS
+
+from mmdet_setdet.errors import InputError
 
 # More gts than before, fewer, none, and as few as one.
 COUNTS = [(3, 0, 7), (2, 2, 5), (0, 0, 0), (1, 0, 1), (6, 9, 2)]
@@ -61,10 +66,20 @@ def test_training_is_compiled_in_the_first_steps_only(family, graphs, backend):
     assert seen[3:] == graphs[-1:] * 2
 
 
-def test_the_backbone_alone_can_be_compiled(backend):
+def test_a_hook_compiles_parts(backend):
     model = family_model('dn-deformable', 'cpu')
-    data = model.data_preprocessor(family_batch('dn-deformable'), True)
+    data = training_data(model, 'dn-deformable')
     expected = model.extract_feat(data['inputs'])
-    model.backbone.compile(backend=backend)
+    names = list(model.state_dict())
+    hook = HOOKS.build(dict(type='CompileParts', parts=['backbone'], backend=backend))
+    hook.before_train(SimpleNamespace(model=model))
     torch.testing.assert_close(model.extract_feat(data['inputs']), expected)
     assert backend.graphs == 1
+    assert list(model.state_dict()) == names
+
+
+def test_a_part_that_is_not_there_is_named():
+    model = family_model('ota', 'cpu')
+    hook = HOOKS.build(dict(type='CompileParts', parts=['encoder']))
+    with pytest.raises(InputError, match="no part 'encoder'; its parts are .*backbone"):
+        hook.before_train(SimpleNamespace(model=model))
