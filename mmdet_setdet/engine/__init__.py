@@ -1,5 +1,6 @@
 """Running: a runner that checks its input, resuming, and the common parts of the command-line tools."""
 
+from .compile_parts import CompileParts
 from .optimizer_groups import GroupedOptimWrapperConstructor
 from .precision import AutocastOptimWrapper, keep_in_float32
 from .resume import ResumableEpochLoop, find_checkpoint
@@ -8,6 +9,7 @@ from .runner import CheckingRunner
 __all__ = [
     'AutocastOptimWrapper',
     'CheckingRunner',
+    'CompileParts',
     'GroupedOptimWrapperConstructor',
     'ResumableEpochLoop',
     'find_checkpoint',

@@ -69,8 +69,11 @@ class DenseCosts:
     def _nearest_of_levels(self, distance: Tensor, strides: Tensor) -> Tensor:
         """Mark the r * r nearest predictions of each level, (B, G, N); a level is all that have the same stride."""
         is_nearest = torch.zeros_like(distance, dtype=torch.bool)
-        for stride in strides.unique():
-            level = (strides == stride).nonzero()[:, 0]
+        # The host reads the device once, to know how many predictions a level has.
+        host_strides = strides.cpu()
+        for stride in host_strides.unique():
+            level = (host_strides == stride).nonzero()[:, 0]
+            level = level.to(strides.device, non_blocking=True)
             count = min(self.nearest**2, len(level))
             nearest = distance[..., level].topk(count, largest=False).indices
             is_nearest.scatter_(2, level[nearest], True)

@@ -86,7 +86,7 @@ def group_candidates(is_candidate: Tensor, is_wide: Tensor) -> list[tuple[Tensor
     for group in (False, True):
         members = [image for image, (size, wide) in enumerate(sizes) if size and wide == group]
         if members:
-            images = torch.tensor(members, device=is_candidate.device)
+            images = torch.tensor(members).to(is_candidate.device, non_blocking=True)
             width = max(sizes[image][0] for image in members)
             groups.append((images, pad_candidates(is_candidate[images], width)))
     return groups

@@ -141,6 +141,7 @@ class DETRHead(BaseModule):
         """Predict boxes, or their changes, before the sigmoid: (L, B, Q, C) -> (L, B, Q, 4)."""
         return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
+    @torch.compiler.disable  # matches and their numbers differ from step to step
     def loss(
         self, gts: GroundTruths, groups: Sequence[GroupQueries] = (), **states: Tensor
     ) -> dict[str, Tensor]:
@@ -291,7 +292,11 @@ class DETRHead(BaseModule):
         logits, boxes = self(**last)
         boxes, scores, labels = self._best(logits[0].float(), boxes[0])
         metas = [sample.metainfo for sample in batch_data_samples]
-        return [_in_pixels(*result, rescale) for result in zip(boxes, scores, labels, metas)]
+        bboxes = _in_pixels(boxes, metas, rescale)
+        return [
+            InstanceData(bboxes=bboxes, scores=scores, labels=labels)
+            for bboxes, scores, labels in zip(bboxes, scores, labels)
+        ]
 
     def _best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
@@ -352,14 +357,15 @@ def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return named
 
 
-def _in_pixels(
-    boxes: Tensor, scores: Tensor, labels: Tensor, meta: dict, rescale: bool
-) -> InstanceData:
-    """The results of one image, boxes (cx, cy, w, h) in [0, 1] converted to pixels and clipped to the image."""
-    height, width = meta['img_shape'][:2]
-    size = boxes.new_tensor([width, height, width, height])
-    bboxes = bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * size
-    if rescale:
-        scale_factor = bboxes.new_tensor(meta['scale_factor'])
-        bboxes = bboxes / scale_factor.repeat(2)
-    return InstanceData(bboxes=bboxes, scores=scores, labels=labels)
+def _in_pixels(boxes: Tensor, metas: Sequence[dict], rescale: bool) -> Tensor:
+    """Convert boxes (cx, cy, w, h) in [0, 1], (B, N, 4), to pixels (x1, y1, x2, y2), clipped to their images."""
+    factors = []
+    for meta in metas:
+        height, width = meta['img_shape'][:2]
+        scale_factor = meta['scale_factor'] if rescale else (1, 1)
+        factors.append([width, height, *map(float, scale_factor)])
+    # One copy for the batch, for which nobody waits.
+    factors = torch.tensor(factors, dtype=boxes.dtype).to(boxes.device, non_blocking=True)
+    size, scale = factors[:, None].chunk(2, -1)
+    bboxes = bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * size.repeat(1, 1, 2)
+    return bboxes / scale.repeat(1, 1, 2)

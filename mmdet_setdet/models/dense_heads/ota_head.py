@@ -115,11 +115,12 @@ class OTAHead(FCOSHead):
         num_assigned = reduce_mean(num_assigned).clamp(min=1)
 
         labels = torch.where(is_assigned, targets.labels, self.num_classes)
-        pred_bboxes = bboxes[is_assigned]
-        if len(pred_bboxes):
-            loss_bbox = self.loss_bbox(
-                pred_bboxes, targets.bboxes[is_assigned], avg_factor=num_assigned
-            )
+        # The host waits for the device here, once for all that is read at these places.
+        assigned = is_assigned.flatten().nonzero()[:, 0]
+        pred_bboxes = bboxes.flatten(0, 1)[assigned]
+        if len(assigned):
+            gt_bboxes = targets.bboxes.flatten(0, 1)[assigned]
+            loss_bbox = self.loss_bbox(pred_bboxes, gt_bboxes, avg_factor=num_assigned)
         else:
             # Without boxes mmdet's loss is a constant, and the parameters would get no gradient.
             loss_bbox = pred_bboxes.sum()
@@ -127,7 +128,9 @@ class OTAHead(FCOSHead):
         class_logits = logits.flatten(0, 1).float()
         loss_cls = self.loss_cls(class_logits, labels.flatten(), avg_factor=num_assigned)
         loss_iou = self.loss_centerness(
-            iou_logits[is_assigned], targets.overlaps[is_assigned], avg_factor=num_assigned
+            iou_logits.flatten()[assigned],
+            targets.overlaps.flatten()[assigned],
+            avg_factor=num_assigned,
         )
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_iou=loss_iou)
 
@@ -170,8 +173,10 @@ class OTAHead(FCOSHead):
         """Apply NMS, clip the boxes to the image and drop empty ones."""
         results = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
         height, width = img_meta['ori_shape' if rescale else 'img_shape'][:2]
-        border = results.bboxes.new_tensor([width, height])
+        border = torch.tensor([width, height]).to(results.bboxes.device, non_blocking=True)
         corners = results.bboxes.view(-1, 2, 2).clamp(min=0).minimum(border)
         low, high = corners.unbind(1)
         results.bboxes = torch.cat([low, high], 1)
-        return results[(high > low).all(1)]
+        # Found once, and not for each field of the results: the host waits for it.
+        kept = (high > low).all(1).nonzero()[:, 0]
+        return results[kept]

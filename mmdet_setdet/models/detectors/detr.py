@@ -206,7 +206,7 @@ class DETR(DetectionTransformer):
         queries = self.matching_queries(len(memory))
         groups: list[GroupQueries] = []
         if self.training and gts is not None:
-            groups = [group.queries_for(self, gts) for group in self.query_groups]
+            groups = self._group_queries(gts)
         if not groups:
             return dict(queries, memory=memory, self_attn_mask=None), {}
 
@@ -215,6 +215,11 @@ class DETR(DetectionTransformer):
         joined = {name: torch.cat([part[name] for part in parts], 1) for name in queries}
         mask = joint_mask(groups, num_matching)
         return dict(joined, memory=memory, self_attn_mask=mask), dict(groups=groups)
+
+    @torch.compiler.disable  # gts and their numbers differ from batch to batch
+    def _group_queries(self, gts: GroundTruths) -> list[GroupQueries]:
+        """Return the queries of all groups in a training step."""
+        return [group.queries_for(self, gts) for group in self.query_groups]
 
     def matching_queries(self, batch_size: int) -> dict[str, Tensor]:
         """The M queries that are matched by costs, and all that there is at inference, see :meth:`learned_queries`."""

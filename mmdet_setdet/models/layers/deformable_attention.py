@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...registry import MODELS
 from .fast import sample_levels
-from .fast.deformable_sampling import on_device
+from .fast.deformable_sampling import widths_and_heights
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -125,7 +125,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
         Offsets from a point are in pixels, offsets from a box in halves of its sides, shared among the points.
         """
-        sizes = on_device(references.device, [(w, h) for h, w in shapes])
+        sizes = widths_and_heights(references.device, shapes)
         sizes = sizes.to(references.dtype)
         centres = references[..., :2] * sizes - 0.5
         if references.shape[-1] == 4:

@@ -53,15 +53,22 @@ def test_order_and_back():
     assert groups.arrange(arranged, groups) is arranged
 
 
-@pytest.mark.parametrize('max_tokens', [None, 1, 9, 1000])
+@pytest.mark.parametrize('max_tokens', [1, 9, 1000])
 def test_chunks_are_cut_between_groups(max_tokens):
     groups = Groups.of_map((2, 5, 7), 2, 2)
-    chunks = list(groups.chunks(max_tokens))
-    assert sum(size for size, _ in chunks) == 70
-    for size, index in chunks:
-        _, rows, columns = groups.shapes[index]
-        assert size % (rows * columns) == 0
-        assert max_tokens is None or size <= max(max_tokens, rows * columns)
+    total = 0
+    for [(index, count, rows, columns)] in groups.chunks(max_tokens):
+        assert (rows, columns) == groups.shapes[index][1:]
+        size = count * rows * columns
+        assert size <= max(max_tokens, rows * columns)
+        total += size
+    assert total == 70
+
+
+def test_without_a_limit_there_is_one_chunk():
+    groups = Groups.of_map((2, 5, 7), 2, 2)
+    [chunk] = groups.chunks()
+    assert [shape for _, *shape in chunk] == [list(shape) for shape in groups.shapes]
 
 
 def test_drop_path_drops_whole_images():

@@ -1,5 +1,8 @@
 """Attention within groups of tokens, with a bias by relative position."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from mmengine.model.weight_init import trunc_normal_
@@ -9,6 +12,27 @@ from ...layers.fast import Linear, biased_attention
 from .groups import Groups, RelativePositions
 
 HEAD_DIMS = 32
+
+
+class Part(NamedTuple):
+    """Groups of equal shape that lie side by side among tokens.
+
+    Attributes:
+        num_groups (int): Their number.
+        rows (int): Of each group.
+        columns (int): Of each group; it has rows x columns = N tokens.
+        bias (Tensor, optional): Of their attention, (heads, N, N).
+    """
+
+    num_groups: int
+    rows: int
+    columns: int
+    bias: Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """int: Of all groups together."""
+        return self.num_groups * self.rows * self.columns
 
 
 class DynamicPosition(nn.Module):
@@ -75,14 +99,22 @@ class Attention(nn.Module):
         self.qkv = Linear(dims, 3 * dims)
         self.proj = Linear(dims, dims)
 
-    def forward(self, x: Tensor, rows: int, columns: int, bias: Tensor | None) -> Tensor:
-        """Tokens of groups of rows x columns = N, (T, C), and biases (heads, N, N) -> (T, C)."""
+    def forward(self, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        """Tokens of groups of several shapes, (T, C), see :class:`Part` -> (T, C)."""
         qkv = self.qkv(x)
-        qkv = qkv.view(-1, rows * columns, 3, self.num_heads, HEAD_DIMS)
-        query, key, value = qkv.transpose(1, 3).unbind(2)
-        attended = biased_attention(query, key, value, bias)
-        attended = attended.transpose(1, 2).reshape(x.shape)
+        attended = []
+        for tokens, part in zip(qkv.split([part.num_tokens for part in parts]), parts):
+            attended.append(self._attend(tokens, part))
+        attended = attended[0] if len(parts) == 1 else torch.cat(attended)
         return self.proj(attended)
+
+    def _attend(self, qkv: Tensor, part: Part) -> Tensor:
+        """Queries, keys and values of one part, (T', 3 C) -> (T', C)."""
+        num_tokens = len(qkv)
+        qkv = qkv.view(-1, part.rows * part.columns, 3, self.num_heads, HEAD_DIMS)
+        query, key, value = qkv.transpose(1, 3).unbind(2)
+        attended = biased_attention(query, key, value, part.bias)
+        return attended.transpose(1, 2).reshape(num_tokens, -1)
 
     def biases(self, groups: Groups, relative: RelativePositions | None) -> list[Tensor | None]:
         """Return the biases of each shape of group, (heads, N, N): parts of those of the largest.
@@ -127,9 +159,10 @@ class PooledAttention(nn.Module):
             self.sr = nn.Conv2d(dims, dims, stride, stride)
             self.norm = nn.LayerNorm(dims)
 
-    def forward(self, x: Tensor, rows: int, columns: int, bias: None) -> Tensor:
-        """Tokens of maps of rows x columns, (T, C) -> (T, C)."""
-        maps = x.view(-1, rows, columns, x.shape[1])
+    def forward(self, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        """Tokens of maps, (T, C), which are a single part -> (T, C)."""
+        (part,) = parts
+        maps = x.view(-1, part.rows, part.columns, x.shape[1])
         images = len(maps)
         query = self.q(x)
         query = query.view(images, -1, self.num_heads, HEAD_DIMS).transpose(1, 2)
@@ -138,7 +171,7 @@ class PooledAttention(nn.Module):
         kv = self.kv(maps)
         kv = kv.view(images, -1, 2, self.num_heads, HEAD_DIMS)
         key, value = kv.transpose(1, 3).unbind(2)
-        attended = biased_attention(query, key, value, bias)
+        attended = biased_attention(query, key, value)
         attended = attended.transpose(1, 2).reshape(x.shape)
         return self.proj(attended)
 

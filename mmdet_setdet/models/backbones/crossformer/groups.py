@@ -5,7 +5,6 @@ and so do groups of equal shape. Where a map ends groups are smaller, so that th
 """
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +66,7 @@ class Groups:
 
     Attributes:
         order (Tensor): Number of the token, counted image by image and row by row, at each place, (T, ).
+        inverse (Tensor): The place of each token, (T, ).
         shapes (list[tuple[int, int, int]]): Number of groups, their rows and their columns, in the order of the places.
         images (int): B.
     """
@@ -87,6 +87,8 @@ class Groups:
                 count = images * len(row) * len(column)
                 self.shapes.append((count, row.shape[1], column.shape[1]))
         self.order = torch.cat(order)
+        places = torch.arange(len(self.order), device=self.order.device)
+        self.inverse = torch.empty_like(self.order).scatter_(0, self.order, places)
 
     @classmethod
     def of_map(
@@ -109,13 +111,6 @@ class Groups:
         _, rows, columns = zip(*self.shapes)
         return max(rows), max(columns)
 
-    @cached_property
-    def inverse(self) -> Tensor:
-        """The place of each token, (T, )."""
-        places = torch.arange(len(self.order), device=self.order.device)
-        inverse = torch.empty_like(self.order)
-        return inverse.scatter_(0, self.order, places)
-
     def arrange(self, tokens: Tensor, current: 'Groups | None' = None) -> Tensor:
         """Bring tokens from the order of other groups, or from that of the map (None), into this one, (T, C)."""
         if current is self:
@@ -129,23 +124,25 @@ class Groups:
         """Bring tokens from the order of these groups into that of the map, (T, C)."""
         return tokens.index_select(0, self.inverse)
 
-    def chunks(self, max_tokens: int | None = None) -> Iterator[tuple[int, int]]:
-        """Cut the tokens between groups of equal shape.
+    def chunks(self, max_tokens: int | None = None) -> Iterator[list[tuple[int, int, int, int]]]:
+        """Cut the tokens between groups.
 
         Args:
-            max_tokens (int, optional): Of a chunk, which has one group at least. None: one chunk per shape.
+            max_tokens (int, optional): Of a chunk, which has one group at least, and groups of one shape only. None:
+                one chunk for all.
 
         Yields:
-            tuple[int, int]: Number of tokens of the chunk; index of its shape in ``shapes``.
+            list[tuple[int, int, int, int]]: Parts of the chunk: index of their shape in ``shapes``, number of groups,
+            their rows and their columns.
         """
-        for index, (count, rows, columns) in enumerate(self.shapes):
-            group_tokens = rows * columns
-            at_a_time = count
-            if max_tokens is not None:
-                at_a_time = max(max_tokens // group_tokens, 1)
+        parts = [(index, *shape) for index, shape in enumerate(self.shapes)]
+        if max_tokens is None:
+            yield parts
+            return
+        for index, count, rows, columns in parts:
+            at_a_time = max(max_tokens // (rows * columns), 1)
             for start in range(0, count, at_a_time):
-                num_groups = min(at_a_time, count - start)
-                yield num_groups * group_tokens, index
+                yield [(index, min(at_a_time, count - start), rows, columns)]
 
     def drop_path_scale(self, rate: float) -> Tensor:
         """Draw the factor of a residual branch in training, one per image: 0, or 1 / (1 - rate); (T, 1)."""

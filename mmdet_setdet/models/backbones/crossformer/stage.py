@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...layers.fast import add_branch, map_chunks, mlp, tokens_in_cache
-from .attention import HEAD_DIMS, Attention, DynamicPosition, PooledAttention, RelativePosition
+from .attention import (
+    HEAD_DIMS,
+    Attention,
+    DynamicPosition,
+    Part,
+    PooledAttention,
+    RelativePosition,
+)
 from .groups import Groups, RelativePositions, relative_positions
 
 MLP_RATIO = 4
@@ -54,28 +61,18 @@ class Block(nn.Module):
             self.ex_conv = nn.Conv2d(dims, dims, 3, padding=1, groups=dims)
             self.ex_ln = nn.LayerNorm(dims)
 
-    def forward(
-        self,
-        x: Tensor,
-        rows: int,
-        columns: int,
-        bias: Tensor | None = None,
-        drop_path: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, parts: Sequence[Part], drop_path: Tensor | None = None) -> Tensor:
         """Compute x + drop_path(attn(norm1(x))), and of the result x + drop_path(mlp(norm2(x))).
 
         Args:
-            x (Tensor): Tokens of groups of rows x columns = N, (T, C).
-            rows (int): Of each group.
-            columns (int): Of each group.
-            bias (Tensor, optional): Of the attention, (heads, N, N).
+            x (Tensor): Tokens of groups, (T, C).
+            parts (Sequence[Part]): What the groups are.
             drop_path (Tensor, optional): Factor of the branches, (T, 1). 1 by default.
 
         Returns:
             Tensor: (T, C).
         """
-        attended = self.attn(self.norm1(x), rows, columns, bias)
-        x = add_branch(x, attended, drop_path)
+        x = add_branch(x, self.attn(self.norm1(x), parts), drop_path)
         return add_branch(x, self.mlp(self.norm2(x)), drop_path)
 
     def cooling_layer(self, x: Tensor) -> Tensor:
@@ -172,7 +169,7 @@ class Stage(nn.Module):
     def run_block(
         block: Block, tokens: Tensor, groups: Groups, relative: RelativePositions | None
     ) -> Tensor:
-        """Apply a block to all groups, on a CPU to as many at a time as its cache holds.
+        """Apply a block to all groups at once, on a CPU to as many at a time as its cache holds.
 
         Args:
             block (Block): The block.
@@ -184,17 +181,16 @@ class Stage(nn.Module):
             Tensor: (T, C).
         """
         max_tokens = tokens_in_cache(tokens.device, widest=MLP_RATIO * tokens.shape[1])
-        sizes, shape_indices = zip(*groups.chunks(max_tokens))
+        biases = block.attn.biases(groups, relative)
+        chunks = []
+        for chunk in groups.chunks(max_tokens):
+            chunks.append([Part(*shape, biases[index]) for index, *shape in chunk])
+        sizes = [sum(part.num_tokens for part in parts) for parts in chunks]
         drop_path = [None] * len(sizes)
         if block.training and block.drop_path_rate:
             scale = groups.drop_path_scale(block.drop_path_rate)
-            drop_path = scale.split(list(sizes))
-        biases = block.attn.biases(groups, relative)
-        arguments = []
-        for shape_index, scale in zip(shape_indices, drop_path):
-            _, rows, columns = groups.shapes[shape_index]
-            arguments.append((rows, columns, biases[shape_index], scale))
-        return map_chunks(block, tokens, sizes, arguments, donated=True)
+            drop_path = scale.split(sizes)
+        return map_chunks(block, tokens, sizes, list(zip(chunks, drop_path)), donated=True)
 
     def _make_groups(
         self, shape: tuple[int, int, int], device: torch.device

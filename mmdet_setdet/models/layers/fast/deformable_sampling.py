@@ -6,6 +6,7 @@ are pixels from the start, the four bilinear weights of a point are folded into 
 ``embedding_bag`` sums up the weighted rows of the value without writing them out.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -42,7 +43,7 @@ def sample_levels(
     """
     if not enabled():
         return plain_sample_levels(value, shapes, points, weights)
-    if has_compiled_operator(value.device.type):
+    if has_compiled_operator(value.device):
         return _sample_by_mmcv(value, shapes, points, weights, im2col_step)
     return sample_by_embedding_bag(value, shapes, points, weights)
 
@@ -55,24 +56,29 @@ def plain_sample_levels(value: Tensor, shapes: Shapes, points: Tensor, weights: 
 
 def _locations(shapes: Shapes, points: Tensor) -> Tensor:
     """Return pixels as fractions of their level, which mmcv's functions expect."""
-    sizes = on_device(points.device, [(w, h) for h, w in shapes])
+    sizes = widths_and_heights(points.device, shapes)
     return (points + 0.5) / sizes[:, None]
 
 
 @lru_cache
-def has_compiled_operator(device_type: str) -> bool:
-    """Return whether mmcv's operator works on this kind of device ('cpu', 'cuda', ...).
+def has_compiled_operator(device: torch.device) -> bool:
+    """Return whether mmcv's operator works on this device.
 
     It is tried once: a build without it fails only when called, and one for another GPU only prints that it failed.
+
+    Raises:
+        torch.OutOfMemoryError: The device has no memory left; this tells nothing of the operator.
     """
     with torch.no_grad():
         shapes = [(2, 2)]
-        value = torch.arange(8.0, device=device_type)
+        value = torch.arange(8.0, device=device)
         value = value.view(1, 4, 2, 1)  # 2 x 2 pixels, 2 heads
-        weights = torch.ones(1, 1, 2, 1, 1, device=device_type)
-        points = torch.full((*weights.shape, 2), 0.5, device=device_type)
+        weights = torch.ones(1, 1, 2, 1, 1, device=device)
+        points = torch.full((*weights.shape, 2), 0.5, device=device)
         try:
             sampled = _sample_by_mmcv(value, shapes, points, weights, 1)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             return False
         return torch.allclose(sampled, plain_sample_levels(value, shapes, points, weights))
@@ -85,10 +91,13 @@ def _sample_by_mmcv(
     starts = [0]
     for h, w in shapes[:-1]:
         starts.append(starts[-1] + h * w)
+    if len(value) > im2col_step:
+        # The operator wants steps that divide the batch.
+        im2col_step = math.gcd(len(value), im2col_step)
     return MultiScaleDeformableAttnFunction.apply(
         value,
-        on_device(value.device, shapes),
-        on_device(value.device, starts),
+        on_device(value.device, tuple(shapes)),
+        on_device(value.device, tuple(starts)),
         _locations(shapes, points),
         weights,
         im2col_step,
@@ -138,7 +147,7 @@ def _make_grid(shapes: Shapes, num_heads: int, num_points: int, device: torch.de
         column = (w - 2, h - 2, w * num_heads, start * num_heads)
         columns += [column] * num_points
         start += h * w
-    last_x, last_y, row_stride, first_row = on_device(device, columns).repeat(num_heads, 1).T
+    last_x, last_y, row_stride, first_row = on_device(device, tuple(columns)).repeat(num_heads, 1).T
     head = torch.arange(num_heads, device=device).repeat_interleave(len(columns))
     return torch.stack([last_x, last_y, row_stride, first_row + head]).int()
 
@@ -326,9 +335,20 @@ def _add_to_pixels(
         start = end
 
 
-def on_device(device: torch.device, numbers: Sequence) -> Tensor:
-    """Return an int64 tensor, copied without waiting for the device."""
-    tensor = torch.tensor(numbers)
-    if device.type == 'cuda':
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+def widths_and_heights(device: torch.device, shapes: Shapes) -> Tensor:
+    """Return (w, h) of each level, int64, (L, 2)."""
+    return on_device(device, tuple((w, h) for h, w in shapes))
+
+
+@lru_cache(maxsize=256)
+def on_device(device: torch.device, numbers: tuple) -> Tensor:
+    """Return a constant int64 tensor, copied without waiting for the device.
+
+    All layers of a step ask for the same few numbers, and so do steps whose maps are equally large: they are kept.
+    """
+    # Not a tensor of inference mode, which autograd would refuse in a later training step.
+    with torch.inference_mode(False):
+        tensor = torch.tensor(numbers)
+        if device.type == 'cuda':
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
