@@ -22,10 +22,13 @@ launch_processes() { # processes_on_this_machine script arguments...
 }
 
 launch_slurm() { # partition job_name script arguments...
-  local per_node=${GPUS_PER_NODE:-8} tasks=${GPUS:-8} devices=()
+  local tasks=${GPUS:-8} devices=()
+  local per_node=${GPUS_PER_NODE:-$((tasks < 8 ? tasks : 8))}
   if [ "$per_node" -gt 0 ]; then
     devices=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")
   fi
+  # Without PORT each process derives the port from the number of the job.
+  [ -z "${PORT:-}" ] || export MASTER_PORT=$PORT
   # SRUN_ARGS is a list of words.
   # shellcheck disable=SC2086
   exec srun -p "$1" --job-name="$2" --ntasks="$tasks" "${devices[@]}" \

@@ -1,10 +1,13 @@
 """The runner of this package's tools and configs: mmengine's with input checks, also for several CPU processes."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch.nn as nn
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, master_only
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
@@ -20,8 +23,13 @@ from ..checks import (
 from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
+from .checkpoint_hook import SafeCheckpointHook, replacing
 from .cpu_processes import init_cpu_group, share_cores
+from .launchers import name_process
+from .peers import Peers
 from .resume import find_checkpoint
+from .stopping import StopOnSignalHook, how_to_go_on
+from .workers import STALLED, start_worker
 
 
 @RUNNERS.register_module()
@@ -38,13 +46,20 @@ class CheckingRunner(Runner):
     - Without an accelerator the processes of a launcher communicate over gloo and share the cores.
     """
 
+    # The newest checkpoint to resume from, and after how many iterations it was written.
+    _saved = (None, 0)
+
     def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed:
+            name_process(self.launcher)
         on_cpu = self.distributed and get_device() == 'cpu'
         if on_cpu and not is_distributed():
             dist_cfg = env_cfg.get('dist_cfg') or {}
             options = {name: dist_cfg[name] for name in ('timeout', 'port') if name in dist_cfg}
             init_cpu_group(self.launcher, **options)
         super().setup_env(env_cfg)
+        if self.distributed:
+            Peers()
         if on_cpu:
             share_cores()
 
@@ -63,6 +78,8 @@ class CheckingRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        if isinstance(dataloader, dict) and dataloader.get('num_workers'):
+            dataloader = {'timeout': STALLED, **dataloader}
         with checked_data_sets():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         check_dataset(loader.dataset)
@@ -71,6 +88,7 @@ class CheckingRunner(Runner):
                 f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
                 'an incomplete batch is left out; make batch_size smaller'
             )
+        loader.worker_init_fn = partial(start_worker, init=loader.worker_init_fn)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -97,6 +115,46 @@ class CheckingRunner(Runner):
         check_classes(self.cfg.get('model'), dataset, self.cfg.filename or 'the config')
         return loop
 
+    def register_hooks(self, *args, **kwargs) -> None:
+        super().register_hooks(*args, **kwargs)
+        self._signals = StopOnSignalHook()
+        self.register_hook(self._signals)
+
+    def train(self) -> nn.Module:
+        with self._signals.listening():
+            try:
+                return super().train()
+            except KeyboardInterrupt:
+                self.logger.info(self._what_is_saved())
+                raise
+
+    def _what_is_saved(self) -> str:
+        done = self.iter if isinstance(self._train_loop, BaseLoop) else 0
+        path, saved = self._saved
+        if path is None:
+            return f'Interrupted after iteration {done}: none of it is saved'
+        return (
+            f'Interrupted after iteration {done}: saved up to iteration {saved} in {path}, {done - saved} are lost. '
+            f'To go on, {how_to_go_on()}'
+        )
+
+    def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
+        if isinstance(hook, dict) and hook.get('type') == 'CheckpointHook':
+            hook = {**hook, 'type': SafeCheckpointHook}
+        super().register_hook(hook, priority)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        meta = kwargs.setdefault('meta', {})
+        is_on_disk = ('://' not in str(out_dir)) and (kwargs.get('backend_args') is None)
+        if not is_on_disk:
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        with replacing(Path(out_dir, filename)) as file:
+            super().save_checkpoint(out_dir, file.name, *args, **kwargs)
+        if kwargs.get('save_optimizer', True):
+            self._saved = str(Path(out_dir, filename)), meta['iter']
+
     def load_or_resume(self) -> None:
         from_newest = self._resume == 'auto' or (self._resume and self._load_from is None)
         if from_newest and not self._has_loaded:
@@ -110,6 +168,7 @@ class CheckingRunner(Runner):
                 self.logger.info(f'Resuming from {newest}')
                 self._load_from = newest
         super().load_or_resume()
+        self._saved = (self._load_from, self.iter) if self._resume else (None, 0)
 
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs

@@ -1,0 +1,27 @@
+"""How a process ends."""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from torch import distributed
+
+
+def end(text: str | None = None, code: int = 1) -> NoReturn:
+    """Print a text and end the program; in a distributed run, name the rank, and end at once.
+
+    An interpreter that ends in the ordinary way frees what belongs to all processes together, and waits until they do
+    the same: forever, if they wait for this one.
+    """
+    is_one_of_many = distributed.is_available() and distributed.is_initialized()
+    if text and is_one_of_many:
+        text = f'rank {distributed.get_rank()} of {distributed.get_world_size()}: {text}'
+    if text:
+        print(text, file=sys.stderr)
+    if not is_one_of_many:
+        sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
