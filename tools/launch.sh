@@ -15,6 +15,9 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 
 launch_processes() { # processes_on_this_machine script arguments...
+  # torchrun passes these signals on, and then waits so many seconds for the checkpoint that they ask for.
+  export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
+  export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-120}
   exec "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \

@@ -7,6 +7,16 @@ from typing import NoReturn
 
 from torch import distributed
 
+# "Temporary failure, try again" (sysexits.h).
+STOPPED_CODE = 75
+
+
+class Stopped(SystemExit):
+    """All processes of a run end as agreed, with exit code 75, before the run is done."""
+
+    def __init__(self) -> None:
+        super().__init__(STOPPED_CODE)
+
 
 def end(text: str | None = None, code: int = 1) -> NoReturn:
     """Print a text and end the program; in a distributed run, name the rank, and end at once.

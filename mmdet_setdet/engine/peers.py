@@ -1,60 +1,82 @@
 """The other processes of a distributed run: whether they live, and what all of them agree on."""
 
-import os
+import datetime
 import re
-import socket
 import threading
 import time
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import distributed
 
-from .ending import end
+from .ending import Stopped, end
 
-# Seconds that a process gets to end by itself, and that its launcher gets to see who failed first.
-_GRACE = 3
-_HEAD_START = 1
-# How gloo and NCCL begin the report of a connection that broke or a process that does not answer.
+# Seconds that the main thread gets to end by itself when another process is gone.
+_GRACE = 2.0
+# Seconds that a launcher gets to see who failed first.
+_HEAD_START = 1.0
+_FOREVER = datetime.timedelta(days=3650)
+_FAREWELL = 1  # tag of the message by which a process says that it is done
+# How gloo and NCCL report a connection that broke or a process that does not answer.
 _LOST = re.compile(
     r'gloo/transport|Connection (closed|reset|refused)|Timed out waiting|Broken pipe'
 )
 
 
-class _Process(NamedTuple):
-    """Where a rank runs.
-
-    Attributes:
-        machine (str): The name of the machine and of the namespace in which ``pid`` counts.
-        pid (int): Its number there.
-    """
-
-    machine: str
-    pid: int
-
-
 class Peers:
-    """The processes of a distributed run, connected by CPU sockets (gloo) beside whatever backend moves the gradients.
+    """The processes of a distributed run, connected by CPU sockets (gloo) beside whatever backend adds the gradients.
 
-    In every training iteration they exchange one byte, which is under way while the iteration computes: whether any of
-    them wants to stop. When a process dies, its sockets close and the exchange fails at once on its neighbours, also
-    where NCCL would wait for minutes. So no process stays behind in a run that cannot go on.
+    **Who lives.** From each of the others a process awaits a farewell, in a thread that sleeps. If one dies its sockets
+    close, and the wait fails at once, on all machines and also where NCCL would block for minutes. If the main thread
+    does not end by itself then, the thread ends the process.
 
-    All processes have to create it, and to call :meth:`ask` and :meth:`anyone`, at the same point of the program.
+    **Who wishes to stop.** In every iteration all exchange one byte, which travels while the iteration computes.
+
+    All processes have to create it, and to call :meth:`ask`, :meth:`anyone` and :meth:`part`, at the same point of the
+    program.
     """
 
     current: 'Peers | None' = None
 
     def __init__(self) -> None:
         self._group = distributed.new_group(backend='gloo')
-        self._processes = [None] * distributed.get_world_size()
-        namespace = Path('/proc/self/ns/pid')
-        machine = f'{socket.gethostname()} {os.readlink(namespace) if namespace.exists() else ""}'
-        me = _Process(machine, os.getpid())
-        distributed.all_gather_object(self._processes, me, group=self._group)
+        self._gone = None
+        self._noticed = threading.Event()
         self._is_ending = threading.Event()
+        me = distributed.get_rank()
+        self._others = [rank for rank in range(distributed.get_world_size()) if rank != me]
+        self._threads = [
+            threading.Thread(target=self._watch, args=(rank,), daemon=True) for rank in self._others
+        ]
+        for thread in self._threads:
+            thread.start()
         Peers.current = self
+
+    def _watch(self, rank: int) -> None:
+        """Await the farewell of another process; end this one if the other dies before."""
+        farewell = torch.zeros(1)
+        try:
+            wait = distributed.irecv(farewell, rank, group=self._group, tag=_FAREWELL)
+            wait.wait(_FOREVER)
+        except RuntimeError:
+            if not self._noticed.is_set():
+                self._gone = rank
+                self._noticed.set()
+            if not self._is_ending.wait(_GRACE):
+                end(self.explain())
+
+    def part(self) -> None:
+        """Say farewell to all others, and wait for theirs."""
+        sends = [
+            distributed.isend(torch.ones(1), rank, group=self._group, tag=_FAREWELL)
+            for rank in self._others
+        ]
+        for send in sends:
+            send.wait()
+        for thread in self._threads:
+            thread.join()
+        Peers.current = None
 
     def ask(self, wish: bool) -> None:
         """Send this process's wish to the others, without waiting for theirs."""
@@ -62,69 +84,42 @@ class Peers:
         self._exchange = distributed.all_reduce(
             self._wish, distributed.ReduceOp.MAX, group=self._group, async_op=True
         )
-        self._exchange.get_future().add_done_callback(self._check)
 
     def anyone(self) -> bool:
-        """Wait for what all have asked; return whether any of them wished it."""
+        """Wait until all have asked; return whether any of them wished it."""
         self._exchange.wait()
         return bool(self._wish)
 
     def end(self) -> None:
-        """Note that this process ends by itself and needs no further watch."""
+        """Note that this process is about to end, so that no thread has to end it."""
         self._is_ending.set()
 
-    def _check(self, exchange: torch.futures.Future) -> None:
-        """End this process if the exchange failed and the main thread, which may wait forever, does not."""
-        try:
-            exchange.value()
-        except RuntimeError:
-            if not self._is_ending.wait(_GRACE):
-                end(self.explain())
-
     def explain(self) -> str:
-        """Return a sentence that says which ranks are gone, as far as it can be seen from this machine."""
-        ranks = self._wait_for_gone()
-        # A launcher that ends the others because this process left would name the wrong one.
+        """Return a sentence that says who is gone."""
+        self._noticed.wait(_HEAD_START)
+        # A launcher that saw this process leave first would name the wrong one.
         time.sleep(_HEAD_START)
-        if not ranks:
-            return (
-                'error: the connection to another process broke, while all processes of this machine live: look at '
-                'the other machines and the network. Start again with --resume'
-            )
-        names = [f'rank {rank} (process {self._processes[rank].pid})' for rank in ranks]
-        verb = 'is' if len(names) == 1 else 'are'
+        if self._gone is None:
+            return 'error: the connection to another process broke. Start again with --resume'
         return (
-            f'error: {" and ".join(names)} {verb} gone. What it printed last tells why; if nothing, it was killed, for '
-            'example for lack of memory. Start again with --resume'
+            f'error: rank {self._gone} is gone. What it printed last tells why; if nothing, it was killed, for example '
+            'for lack of memory. Start again with --resume'
         )
 
-    def _wait_for_gone(self) -> list[int]:
-        """Return the ranks on this machine that have ended; a process may close its sockets a little before."""
-        end = time.monotonic() + _GRACE
-        while True:
-            gone = self._gone()
-            if gone or time.monotonic() > end:
-                return gone
-            time.sleep(0.05)
 
-    def _gone(self) -> list[int]:
-        mine = self._processes[distributed.get_rank()].machine
-        gone = []
-        for rank, process in enumerate(self._processes):
-            if process.machine == mine and not _lives(process.pid):
-                gone.append(rank)
-        return gone
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process runs; one that has ended but is still listed for its parent does not."""
-    status = Path(f'/proc/{pid}/stat')
+@contextmanager
+def watching_peers() -> Iterator[None]:
+    """Within this context no process of a distributed run outlives another that fails; all leave it together."""
+    if not distributed.is_initialized():
+        yield
+        return
+    peers = Peers()
     try:
-        # 17 (python) S ...: the name may contain spaces and brackets.
-        state = status.read_text().rpartition(')')[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in 'ZX'
+        yield
+    except Stopped:
+        peers.part()
+        raise
+    peers.part()
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -26,7 +26,7 @@ from ..registry import RUNNERS
 from .checkpoint_hook import SafeCheckpointHook, replacing
 from .cpu_processes import init_cpu_group, share_cores
 from .launchers import name_process
-from .peers import Peers
+from .peers import watching_peers
 from .resume import find_checkpoint
 from .stopping import StopOnSignalHook, how_to_go_on
 from .workers import STALLED, start_worker
@@ -58,8 +58,6 @@ class CheckingRunner(Runner):
             options = {name: dist_cfg[name] for name in ('timeout', 'port') if name in dist_cfg}
             init_cpu_group(self.launcher, **options)
         super().setup_env(env_cfg)
-        if self.distributed:
-            Peers()
         if on_cpu:
             share_cores()
 
@@ -121,12 +119,20 @@ class CheckingRunner(Runner):
         self.register_hook(self._signals)
 
     def train(self) -> nn.Module:
-        with self._signals.listening():
+        with watching_peers(), self._signals.listening():
             try:
                 return super().train()
             except KeyboardInterrupt:
                 self.logger.info(self._what_is_saved())
                 raise
+
+    def val(self) -> dict:
+        with watching_peers():
+            return super().val()
+
+    def test(self) -> dict:
+        with watching_peers():
+            return super().test()
 
     def _what_is_saved(self) -> str:
         done = self.iter if isinstance(self._train_loop, BaseLoop) else 0

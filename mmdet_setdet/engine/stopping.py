@@ -16,10 +16,9 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from .checkpoint_hook import POINTER, STOPPED, replacing
+from .ending import Stopped
 from .peers import Peers
 
-# "Temporary failure, try again" (sysexits.h).
-EXIT_CODE = 75
 INTERRUPTED = 128 + signal.SIGINT
 # torchrun passes Ctrl-C on to processes that have had it from the terminal already.
 _ECHO = 1.0
@@ -28,9 +27,9 @@ _ECHO = 1.0
 def how_to_go_on() -> str:
     """Return the command that resumes this training, as far as this process can tell."""
     if Peers.current is not None:
-        return 'start it again by the same command with --resume'
+        return 'start the same command again with --resume'
     arguments = [argument for argument in sys.argv if argument != '--resume']
-    return f'go on by: {shlex.join(["python", *arguments, "--resume"])}'
+    return f'run: {shlex.join(["python", *arguments, "--resume"])}'
 
 
 class StopOnSignalHook(Hook):
@@ -113,11 +112,8 @@ class StopOnSignalHook(Hook):
         if is_main_process():
             with replacing(path.with_name(POINTER)) as file:
                 file.write_text(str(path))
-        # Nobody leaves before the file is written: a launcher ends the others when one has ended.
-        self._ask()
-        self._is_wished()
         runner.logger.info(
             f'Stopped by {self._received or "a signal to another process"} after iteration {iterations} of '
             f'{runner.max_iters}; all of it is saved in {path}. To go on, {how_to_go_on()}'
         )
-        raise SystemExit(EXIT_CODE)
+        raise Stopped
