@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,30 +97,37 @@ def run(main: Callable, argv: Sequence[str] | None = None) -> None:
     to wait for the others, which wait for it. The launcher then ends the others.
     """
     try:
-        record(main)(argv)
+        record(_call_plainly)(main, argv)
     except KeyboardInterrupt:
         end(code=INTERRUPTED)
     except SystemExit as stop:
         if not distributed.is_initialized():
             raise
         end(code=stop.code)
+    except InputError as error:
+        end(f'error: {error}')
     except Exception as error:
-        _fail(error)
+        if not distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        end(f'{type(error).__name__}: {error}')
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def _fail(error: Exception) -> None:
-    """Print an error and end."""
-    if Peers.current is not None:
-        Peers.current.end()
-    text = _plain_text(error)
-    if text is None and not distributed.is_initialized():
-        raise error
-    if text is None:
-        traceback.print_exception(error)
-        text = f'{type(error).__name__}: {error}'
-    end(text)
+def _call_plainly(main: Callable, argv: Sequence[str] | None) -> None:
+    """Call ``main(argv)``; an error whose traceback tells a user nothing becomes an InputError without one."""
+    try:
+        main(argv)
+    except Exception as error:
+        if Peers.current is not None:
+            Peers.current.end()
+            # A launcher ends the others when one has failed; this one does so by itself, once it has said why.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        text = _plain_text(error)
+        if text is None:
+            raise
+        raise InputError(text) from None
 
 
 def _plain_text(error: Exception) -> str | None:
@@ -127,10 +135,10 @@ def _plain_text(error: Exception) -> str | None:
     message = str(error)
     if isinstance(error, InputError):
         # From the worker of a data loader it comes with the worker's traceback before it.
-        return f'error: {message.rpartition("InputError: ")[2].rstrip()}'
+        return message.rpartition('InputError: ')[2].rstrip()
     if 'DataLoader timed out' in message:
         return (
-            f'error: {message}: a worker hangs, or reading is that slow. Look at the disk or network that the images '
+            f'{message}: a worker hangs, or reading is that slow. Look at the disk or network that the images '
             'are on; more time: train_dataloader.timeout=SECONDS (val_dataloader, test_dataloader); no workers: '
             'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False'
         )

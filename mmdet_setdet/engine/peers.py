@@ -64,7 +64,7 @@ class Peers:
                 self._gone = rank
                 self._noticed.set()
             if not self._is_ending.wait(_GRACE):
-                end(self.explain())
+                end(f'error: {self.explain()}')
 
     def part(self) -> None:
         """Say farewell to all others, and wait for theirs."""
@@ -100,9 +100,9 @@ class Peers:
         # A launcher that saw this process leave first would name the wrong one.
         time.sleep(_HEAD_START)
         if self._gone is None:
-            return 'error: the connection to another process broke. Start again with --resume'
+            return 'the connection to another process broke. Start again with --resume'
         return (
-            f'error: rank {self._gone} is gone. What it printed last tells why; if nothing, it was killed, for example '
+            f'rank {self._gone} is gone. What it printed last tells why; if nothing, it was killed, for example '
             'for lack of memory. Start again with --resume'
         )
 

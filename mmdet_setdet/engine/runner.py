@@ -1,5 +1,6 @@
 """The runner of this package's tools and configs: mmengine's with input checks, also for several CPU processes."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -121,10 +122,18 @@ class CheckingRunner(Runner):
     def train(self) -> nn.Module:
         with watching_peers(), self._signals.listening():
             try:
-                return super().train()
+                return self._train()
             except KeyboardInterrupt:
                 self.logger.info(self._what_is_saved())
                 raise
+
+    def _train(self) -> nn.Module:
+        try:
+            return super().train()
+        except Exception:
+            # Ctrl-C may have made another process leave, and this one fail because of that, before it could answer.
+            time.sleep(0)
+            raise
 
     def val(self) -> dict:
         with watching_peers():
