@@ -160,6 +160,7 @@ class CheckingRunner(Runner):
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        self._check_finite()
         meta = kwargs.setdefault('meta', {})
         is_on_disk = ('://' not in str(out_dir)) and (kwargs.get('backend_args') is None)
         if not is_on_disk:
@@ -169,6 +170,17 @@ class CheckingRunner(Runner):
             super().save_checkpoint(out_dir, file.name, *args, **kwargs)
         if kwargs.get('save_optimizer', True):
             self._saved = str(Path(out_dir, filename)), meta['iter']
+
+    def _check_finite(self) -> None:
+        """Check that the weights are numbers, so that those of a diverged training replace none of the good ones."""
+        for name, weight in self.model.named_parameters():
+            if not weight.isfinite().all():
+                path, saved = self._saved
+                raise InputError(
+                    f'{name} is not finite: the training diverged. The newest checkpoint before is '
+                    f'{path or "none"}, after iteration {saved}. Go on from there with a smaller learning rate, a '
+                    'longer warm-up or stronger clipping of gradients (optim_wrapper.clip_grad)'
+                )
 
     def load_or_resume(self) -> None:
         from_newest = self._resume == 'auto' or (self._resume and self._load_from is None)

@@ -33,6 +33,10 @@ val_dataloader = test_dataloader
 val_evaluator = dict(type='RisingMetric')
 default_hooks['checkpoint'].update(save_best='score', rule='greater')
 """
+BY_ITERATIONS = """
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=6)
+default_hooks['checkpoint'].update(by_epoch=False, interval=3)
+"""
 
 
 @HOOKS.register_module()
@@ -245,6 +249,22 @@ def test_old_checkpoints_go_after_new_ones_are_written(config, tmp_path, monkeyp
     assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'epoch_3.pth')
 
 
+def test_weights_that_are_not_finite_replace_no_checkpoint(config, tmp_path, monkeypatch):
+    step = torch.optim.SGD.step
+
+    def diverge(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        if len(EventHook.iterations) == 4:
+            with torch.no_grad():
+                self.param_groups[0]['params'][0].fill_(torch.nan)
+
+    monkeypatch.setattr(torch.optim.SGD, 'step', diverge)
+    with pytest.raises(InputError, match=r'conv1.weight is not finite: .*epoch_1.pth, after iter'):
+        tool('train').main(arguments(config, tmp_path))
+    assert saved(tmp_path / 'epoch_1.pth')['meta']['iter'] == 3
+    assert not (tmp_path / 'epoch_2.pth').exists()
+
+
 @pytest.mark.parametrize('jump', [-3600, 3600])
 def test_clock_that_jumps(tmp_path, jump):
     now = time.time()
@@ -288,6 +308,16 @@ def test_signal_saves_and_stops(config, events, uninterrupted, tmp_path, number,
     assert train(config, tmp_path, '--resume') == list(range(iteration + 1, 10))
     assert_same_end(tmp_path, uninterrupted)
     assert not (tmp_path / 'stopped.pth').exists()
+
+
+def test_signal_in_a_training_by_iterations(config, events, tmp_path):
+    path = tmp_path / 'by_iterations.py'
+    path.write_text(f'{Path(config).read_text()}{BY_ITERATIONS}')
+    events[0, 4] = send(signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        train(str(path), tmp_path)
+    events.clear()
+    assert train(str(path), tmp_path, '--resume') == [5, 6]
 
 
 def test_signal_to_one_rank_stops_all_after_the_same_iteration(config, events, tmp_path):
@@ -348,6 +378,8 @@ def test_second_interrupt_leaves_at_once(tmp_path):
 
 def test_stalled_worker(config, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(LoadImageFromFile, 'transform', lambda self, results: time.sleep(3600))
+    # How long the end waits for the worker.
+    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2)
     options = ['train_dataloader.num_workers=1', 'train_dataloader.timeout=1']
     with pytest.raises(SystemExit):
         train(config, tmp_path, options=options)
