@@ -45,6 +45,8 @@ class CheckingRunner(Runner):
     - ``resume='auto'`` (or ``resume=True`` without ``load_from``) loads the newest complete checkpoint in ``work_dir``
       and resumes mid-epoch; if there is none yet, training starts as the config says, including ``load_from``.
     - Without an accelerator the processes of a launcher communicate over gloo and share the cores.
+    - Checkpoints are whole or absent, and never of weights that are not finite.
+    - SIGTERM and SIGUSR1 stop a training with a checkpoint; no process outlives another that fails.
     """
 
     # The newest checkpoint to resume from, and after how many iterations it was written.
@@ -161,7 +163,7 @@ class CheckingRunner(Runner):
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         self._check_finite()
-        meta = kwargs.setdefault('meta', {})
+        meta = kwargs['meta'] = kwargs.get('meta') or {}
         is_on_disk = ('://' not in str(out_dir)) and (kwargs.get('backend_args') is None)
         if not is_on_disk:
             super().save_checkpoint(out_dir, filename, *args, **kwargs)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 STALLED = 300
 
 
-def start_worker(worker_id: int, init: Callable[[int], None]) -> None:
+def start_worker(worker_id: int, init: Callable[[int], None] | None) -> None:
     """Initialise a worker, and leave signals to the process that it works for.
 
     Slurm sends its signals to every process of a job. A worker that died of one would end the training in the middle
@@ -17,9 +17,10 @@ def start_worker(worker_id: int, init: Callable[[int], None]) -> None:
 
     Args:
         worker_id (int): Its number.
-        init (Callable): The ``worker_init_fn`` of the data loader.
+        init (Callable, optional): The data loader's own ``worker_init_fn``.
     """
-    init(worker_id)
+    if init is not None:
+        init(worker_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -320,6 +320,18 @@ def test_signal_in_a_training_by_iterations(config, events, tmp_path):
     assert train(str(path), tmp_path, '--resume') == [5, 6]
 
 
+def test_signal_in_a_validation(config, tmp_path, monkeypatch):
+    path = tmp_path / 'with_validation.py'
+    path.write_text(f'{Path(config).read_text()}{VALIDATION}')
+    with monkeypatch.context() as patch:
+        patch.setattr(RisingMetric, 'process', lambda *args: send(signal.SIGTERM)())
+        with pytest.raises(SystemExit):
+            train(str(path), tmp_path)
+    assert saved(tmp_path / 'stopped.pth')['meta']['iter'] == 3
+    assert (tmp_path / 'best_score_epoch_1.pth').exists()
+    assert train(str(path), tmp_path, '--resume') == list(range(4, 10))
+
+
 def test_signal_to_one_rank_stops_all_after_the_same_iteration(config, events, tmp_path):
     events[1, 4] = send(signal.SIGTERM)
     processes = fork_training(config, tmp_path)
