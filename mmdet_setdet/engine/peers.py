@@ -46,19 +46,18 @@ class Peers:
         self._is_ending = threading.Event()
         me = distributed.get_rank()
         self._others = [rank for rank in range(distributed.get_world_size()) if rank != me]
-        self._threads = [
-            threading.Thread(target=self._watch, args=(rank,), daemon=True) for rank in self._others
-        ]
-        for thread in self._threads:
+        self._threads = []
+        for rank in self._others:
+            farewell = distributed.irecv(torch.zeros(1), rank, group=self._group, tag=_FAREWELL)
+            thread = threading.Thread(target=self._watch, args=(rank, farewell), daemon=True)
             thread.start()
+            self._threads.append(thread)
         Peers.current = self
 
-    def _watch(self, rank: int) -> None:
+    def _watch(self, rank: int, farewell: distributed.Work) -> None:
         """Await the farewell of another process; end this one if the other dies before."""
-        farewell = torch.zeros(1)
         try:
-            wait = distributed.irecv(farewell, rank, group=self._group, tag=_FAREWELL)
-            wait.wait(_FOREVER)
+            farewell.wait(_FOREVER)
         except RuntimeError:
             if not self._noticed.is_set():
                 self._gone = rank

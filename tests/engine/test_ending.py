@@ -258,6 +258,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(config, tmp_path, mon
             with torch.no_grad():
                 self.param_groups[0]['params'][0].fill_(torch.nan)
 
+    monkeypatch.setattr(EventHook, 'iterations', [])
     monkeypatch.setattr(torch.optim.SGD, 'step', diverge)
     with pytest.raises(InputError, match=r'conv1.weight is not finite: .*epoch_1.pth, after iter'):
         tool('train').main(arguments(config, tmp_path))
