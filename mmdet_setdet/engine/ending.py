@@ -25,12 +25,11 @@ def end(text: str | None = None, code: int = 1) -> NoReturn:
     the same: forever, if they wait for this one.
     """
     is_one_of_many = distributed.is_available() and distributed.is_initialized()
-    if text and is_one_of_many:
-        text = f'rank {distributed.get_rank()} of {distributed.get_world_size()}: {text}'
-    if text:
-        print(text, file=sys.stderr)
     if not is_one_of_many:
-        sys.exit(code)
+        sys.exit(text or code)
+    if text:
+        rank = f'rank {distributed.get_rank()} of {distributed.get_world_size()}'
+        print(f'{rank}: {text}', file=sys.stderr)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

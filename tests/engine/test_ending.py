@@ -389,24 +389,22 @@ def test_second_interrupt_leaves_at_once(tmp_path):
 # Data loaders
 
 
-def test_stalled_worker(config, tmp_path, monkeypatch, capfd):
+def test_stalled_worker(config, tmp_path, monkeypatch):
     monkeypatch.setattr(LoadImageFromFile, 'transform', lambda self, results: time.sleep(3600))
     # How long the end waits for the worker.
     monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2)
     options = ['train_dataloader.num_workers=1', 'train_dataloader.timeout=1']
-    with pytest.raises(SystemExit):
+    with pytest.raises(
+        SystemExit, match=r'^error: DataLoader timed out after 1 seconds: a worker '
+    ):
         train(config, tmp_path, options=options)
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert last.startswith('error: DataLoader timed out after 1 seconds: a worker hangs, or')
 
 
-def test_error_of_a_worker_is_one_line(config, tmp_path, monkeypatch, capfd):
+def test_error_of_a_worker_is_one_line(config, tmp_path, monkeypatch):
     def fail(self, results):
         raise ValueError('bytes missing')
 
     monkeypatch.setattr(LoadImageFromFile, 'transform', fail)
-    with pytest.raises(SystemExit):
+    message = r'^error: /\S+.jpg: not a readable image \(bytes missing\)$'
+    with pytest.raises(SystemExit, match=message):
         train(config, tmp_path, options=['train_dataloader.num_workers=1'])
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert last.startswith('error: /')
-    assert last.endswith('.jpg: not a readable image (bytes missing)')

@@ -43,6 +43,9 @@ class Forked:
             code = 0
         except SystemExit as end:
             code = end.code
+            if isinstance(code, str):
+                print(code)
+                code = 1
         except BaseException:
             traceback.print_exc()
         finally:
