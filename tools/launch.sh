@@ -15,6 +15,9 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 
 launch_processes() { # processes_on_this_machine script arguments...
+  # torchrun passes these signals on, and then waits so many seconds for the checkpoint that they ask for.
+  export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
+  export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-120}
   exec "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
@@ -22,10 +25,13 @@ launch_processes() { # processes_on_this_machine script arguments...
 }
 
 launch_slurm() { # partition job_name script arguments...
-  local per_node=${GPUS_PER_NODE:-8} tasks=${GPUS:-8} devices=()
+  local tasks=${GPUS:-8} devices=()
+  local per_node=${GPUS_PER_NODE:-$((tasks < 8 ? tasks : 8))}
   if [ "$per_node" -gt 0 ]; then
     devices=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")
   fi
+  # Without PORT each process derives the port from the number of the job.
+  [ -z "${PORT:-}" ] || export MASTER_PORT=$PORT
   # SRUN_ARGS is a list of words.
   # shellcheck disable=SC2086
   exec srun -p "$1" --job-name="$2" --ntasks="$tasks" "${devices[@]}" \

@@ -2,7 +2,8 @@
 
 import argparse
 import os
-import sys
+import signal
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,11 +11,15 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..checks import merge_options
 from ..compat import check_mmseg
 from ..errors import InputError
+from .ending import end
+from .peers import Peers, is_lost_connection
 from .precision import AMP_DTYPES
+from .stopping import INTERRUPTED
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -93,11 +98,58 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def run(main: Callable, argv: Sequence[str] | None = None) -> None:
-    """Call ``main(argv)`` as a program: print an InputError as one line, without a traceback."""
+    """Call ``main(argv)`` as a program, and end it so that no process of a distributed run stays behind.
+
+    An :class:`~mmdet_setdet.errors.InputError`, a data loader that stalls and the loss of another process are one line
+    without a traceback. After a failure a distributed process leaves at once: to destroy its process group would mean
+    to wait for the others, which wait for it. The launcher then ends the others.
+    """
+    try:
+        record(_call_plainly)(main, argv)
+    except KeyboardInterrupt:
+        end(code=INTERRUPTED)
+    except SystemExit as stop:
+        if not distributed.is_initialized():
+            raise
+        end(code=stop.code)
+    except InputError as error:
+        end(f'error: {error}')
+    except Exception as error:
+        if not distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        end(f'{type(error).__name__}: {error}')
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _call_plainly(main: Callable, argv: Sequence[str] | None) -> None:
+    """Call ``main(argv)``; an error whose traceback tells a user nothing becomes an InputError without one."""
     try:
         main(argv)
-    except InputError as error:
-        sys.exit(f'error: {error}')
-    finally:
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
+    except Exception as error:
+        if Peers.current is not None:
+            Peers.current.end()
+            # A launcher ends the others when one has failed; this one does so by itself, once it has said why.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        text = _plain_text(error)
+        if text is None:
+            raise
+        raise InputError(text) from None
+
+
+def _plain_text(error: Exception) -> str | None:
+    """Return what to tell about an error without a traceback; None if it needs its traceback."""
+    message = str(error)
+    if isinstance(error, InputError):
+        # From the worker of a data loader it comes with the worker's traceback before it.
+        return message.rpartition('InputError: ')[2].rstrip()
+    if 'DataLoader timed out' in message:
+        return (
+            f'{message}: a worker hangs, or reading is that slow. Look at the disk or network that the images '
+            'are on; more time: train_dataloader.timeout=SECONDS (val_dataloader, test_dataloader); no workers: '
+            'train_dataloader.num_workers=0 train_dataloader.persistent_workers=False'
+        )
+    if is_lost_connection(error) and Peers.current is not None:
+        return Peers.current.explain()
+    return None

@@ -7,20 +7,6 @@ import subprocess
 import torch
 from torch import distributed
 
-from ..errors import InputError
-
-# launcher: its names of rank, world size, rank on this machine, and number of processes on this machine
-LAUNCHER_VARIABLES = dict(
-    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'),
-    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
-    mpi=(
-        'OMPI_COMM_WORLD_RANK',
-        'OMPI_COMM_WORLD_SIZE',
-        'OMPI_COMM_WORLD_LOCAL_RANK',
-        'OMPI_COMM_WORLD_LOCAL_SIZE',
-    ),
-)
-
 
 def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> None:
     """Start the default process group on gloo, so that mmengine does not start one that requires CUDA.
@@ -29,20 +15,7 @@ def init_cpu_group(launcher: str, timeout: float = 1800, port: int = 29500) -> N
         launcher (str): ``'pytorch'`` (torchrun), ``'slurm'`` or ``'mpi'``.
         timeout (float): Seconds after which a collective operation fails.
         port (int): Port of the first process, if the environment has no ``MASTER_PORT``.
-
-    Raises:
-        InputError: The launcher's environment variables are not set.
     """
-    variables = LAUNCHER_VARIABLES[launcher]
-    missing = [name for name in variables[:3] if name not in os.environ]
-    if missing:
-        raise InputError(
-            f'--launcher {launcher}: this process was not started by it ({", ".join(missing)} not set); '
-            'use tools/dist_train.sh, tools/dist_test.sh or their slurm counterparts'
-        )
-    for torch_name, name in zip(LAUNCHER_VARIABLES['pytorch'], variables):
-        if name in os.environ:
-            os.environ[torch_name] = os.environ[name]
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = _first_slurm_host()
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')

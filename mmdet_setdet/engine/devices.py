@@ -10,7 +10,7 @@ import torch
 from mmengine.device import get_device
 
 from ..errors import InputError
-from .cpu_processes import LAUNCHER_VARIABLES
+from .launchers import LAUNCHER_VARIABLES
 
 # CUDA's major release -> the first driver that runs it (https://docs.nvidia.com/deploy/cuda-compatibility).
 MIN_DRIVERS = {11: 450, 12: 525, 13: 580}

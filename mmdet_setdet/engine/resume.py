@@ -7,27 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import CheckpointLoader, EpochBasedTrainLoop
 
+from ..errors import InputError
 from ..registry import LOOPS
+from .checkpoint_hook import POINTER
 
 
 def find_checkpoint(work_dir: str) -> str | None:
     """Return the newest complete checkpoint of a training in ``work_dir``, None if there is none.
 
-    A file that was being written when the run was killed is skipped with a warning. Complete files are recognised by
-    their end: torch's format closes with a table of contents.
+    It is the one that ``last_checkpoint`` names. Only where the run was killed just before it wrote that name, a later
+    file with more iterations is taken; so a clock that jumps, or files of an earlier training, mislead nobody. A file
+    that was cut short is skipped with a warning. Complete files are recognised by their end: torch's format closes
+    with a table of contents.
     """
-    folder = Path(work_dir)
-    newest_first = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
-    newest_first.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    pointer = folder / 'last_checkpoint'
-    if pointer.is_file():
-        # Usually the newest; but not if the run was killed between writing the checkpoint and, after it, its name.
-        named = folder / Path(pointer.read_text().strip()).name
-        if named.is_file() and named not in newest_first:
-            newest_first.append(named)
-    for path in newest_first:
+    for path in _newest_first(Path(work_dir)):
         if zipfile.is_zipfile(path):
             return str(path)
         print_log(
@@ -36,6 +31,35 @@ def find_checkpoint(work_dir: str) -> str | None:
             level=logging.WARNING,
         )
     return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    paths = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+    paths.sort(key=_time, reverse=True)
+    pointer = folder / POINTER
+    if not pointer.is_file():
+        return paths
+    named = folder / Path(pointer.read_text().strip()).name
+    if not named.is_file():  # a pointer of mmengine's own, cut short
+        return paths
+    paths = [path for path in paths if path != named]
+    later = []
+    for path in paths:
+        if _time(path) > _time(pointer) and _iterations(path) > _iterations(named):
+            later.append(path)
+    return [*later, named, *(path for path in paths if path not in later)]
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _iterations(path: Path) -> int:
+    """Return after how many iterations a checkpoint was written; 0 if the file cannot be read."""
+    try:
+        return CheckpointLoader.load_checkpoint(str(path), 'cpu')['meta']['iter']
+    except (InputError, KeyError, RuntimeError):
+        return 0
 
 
 class _SkipOnce:

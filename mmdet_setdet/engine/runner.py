@@ -1,10 +1,14 @@
 """The runner of this package's tools and configs: mmengine's with input checks, also for several CPU processes."""
 
+import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch.nn as nn
 from mmengine.device import get_device
-from mmengine.dist import get_rank, is_distributed
+from mmengine.dist import get_rank, is_distributed, master_only
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -22,11 +26,16 @@ from ..checks import (
 from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
+from .checkpoint_hook import SafeCheckpointHook, replacing
 from .cpu_processes import init_cpu_group, share_cores
 from .devices import check_devices
+from .launchers import name_process
 from .optimizer_groups import fit_to_groups, fit_to_layout
+from .peers import watching_peers
 from .precision import keep_in_float32, set_matmul_precision
 from .resume import find_checkpoint
+from .stopping import StopOnSignalHook, how_to_go_on
+from .workers import STALLED, start_worker
 
 
 @RUNNERS.register_module()
@@ -46,9 +55,16 @@ class CheckingRunner(Runner):
     - ``matmul_precision`` of the config is torch's ``float32_matmul_precision``.
     - Without an accelerator the processes of a launcher communicate over gloo and share the cores; where there are
       NVIDIA GPUs that torch cannot use, the run stops (:func:`~mmdet_setdet.engine.devices.check_devices`).
+    - Checkpoints are whole or absent, and never of weights that are not finite.
+    - SIGTERM and SIGUSR1 stop a training with a checkpoint; no process outlives another that fails.
     """
 
+    # The newest checkpoint to resume from, and after how many iterations it was written.
+    _saved = (None, 0)
+
     def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed:
+            name_process(self.launcher)
         check_devices(self.launcher)
         on_cpu = self.distributed and get_device() == 'cpu'
         if on_cpu and not is_distributed():
@@ -85,6 +101,8 @@ class CheckingRunner(Runner):
             seed -= get_rank()
         if isinstance(dataloader, dict) and get_device() == 'cpu':
             dataloader = {**dataloader, 'pin_memory': False}
+        if isinstance(dataloader, dict) and dataloader.get('num_workers'):
+            dataloader = {'timeout': STALLED, **dataloader}
         with checked_data_sets():
             loader = Runner.build_dataloader(dataloader, seed)
         check_dataset(loader.dataset)
@@ -93,6 +111,7 @@ class CheckingRunner(Runner):
                 f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
                 'an incomplete batch is left out; make batch_size smaller'
             )
+        loader.worker_init_fn = partial(start_worker, init=loader.worker_init_fn)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -125,6 +144,73 @@ class CheckingRunner(Runner):
         if isinstance(optim_wrapper, dict):
             optim_wrapper.setdefault('constructor', 'mmdet_setdet.GroupedOptimWrapperConstructor')
         return super().build_optim_wrapper(optim_wrapper)
+    def register_hooks(self, *args, **kwargs) -> None:
+        super().register_hooks(*args, **kwargs)
+        self._signals = StopOnSignalHook()
+        self.register_hook(self._signals)
+
+    def train(self) -> nn.Module:
+        with watching_peers(), self._signals.listening():
+            try:
+                return self._train()
+            except KeyboardInterrupt:
+                self.logger.info(self._what_is_saved())
+                raise
+
+    def _train(self) -> nn.Module:
+        try:
+            return super().train()
+        except Exception:
+            # Ctrl-C may have made another process leave, and this one fail because of that, before it could answer.
+            time.sleep(0)
+            raise
+
+    def val(self) -> dict:
+        with watching_peers():
+            return super().val()
+
+    def test(self) -> dict:
+        with watching_peers():
+            return super().test()
+
+    def _what_is_saved(self) -> str:
+        done = self.iter if isinstance(self._train_loop, BaseLoop) else 0
+        path, saved = self._saved
+        if path is None:
+            return f'Interrupted after iteration {done}: none of it is saved'
+        return (
+            f'Interrupted after iteration {done}: saved up to iteration {saved} in {path}, {done - saved} are lost. '
+            f'To go on, {how_to_go_on()}'
+        )
+
+    def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
+        if isinstance(hook, dict) and hook.get('type') == 'CheckpointHook':
+            hook = {**hook, 'type': SafeCheckpointHook}
+        super().register_hook(hook, priority)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        self._check_finite()
+        meta = kwargs['meta'] = kwargs.get('meta') or {}
+        is_on_disk = ('://' not in str(out_dir)) and (kwargs.get('backend_args') is None)
+        if not is_on_disk:
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        with replacing(Path(out_dir, filename)) as file:
+            super().save_checkpoint(out_dir, file.name, *args, **kwargs)
+        if kwargs.get('save_optimizer', True):
+            self._saved = str(Path(out_dir, filename)), meta['iter']
+
+    def _check_finite(self) -> None:
+        """Check that the weights are numbers, so that those of a diverged training replace none of the good ones."""
+        for name, weight in self.model.named_parameters():
+            if not weight.isfinite().all():
+                path, saved = self._saved
+                raise InputError(
+                    f'{name} is not finite: the training diverged. The newest checkpoint before is '
+                    f'{path or "none"}, after iteration {saved}. Go on from there with a smaller learning rate, a '
+                    'longer warm-up or stronger clipping of gradients (optim_wrapper.clip_grad)'
+                )
 
     def load_or_resume(self) -> None:
         from_newest = self._resume == 'auto' or (self._resume and self._load_from is None)
@@ -139,6 +225,7 @@ class CheckingRunner(Runner):
                 self.logger.info(f'Resuming from {newest}')
                 self._load_from = newest
         super().load_or_resume()
+        self._saved = (self._load_from, self.iter) if self._resume else (None, 0)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         super().resume(filename, *args, **kwargs)

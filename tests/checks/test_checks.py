@@ -1,6 +1,8 @@
 """Bad input: each kind is an error, or a warning, that names the culprit."""
 
 import copy
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -170,6 +172,19 @@ def test_image_cut_short(tiny, keep):
     size = int(keep * len(content)) if keep < 1 else keep
     path.write_bytes(content[:size])
     with pytest.raises(InputError, match=r'images/3.jpg: (cut short|not a readable image)'):
+        train(config)
+
+
+def test_image_that_claims_to_be_huge(tiny):
+    """A few bytes that would unpack to 3.6 gigapixels."""
+    config, root, _ = tiny
+    header = struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0)
+    content = b'\x89PNG\r\n\x1a\n'
+    for kind, data in ((b'IHDR', header), (b'IDAT', zlib.compress(bytes(1000))), (b'IEND', b'')):
+        checksum = zlib.crc32(kind + data)
+        content += struct.pack('>I', len(data)) + kind + data + struct.pack('>I', checksum)
+    (root / 'images' / '3.jpg').write_bytes(content)
+    with pytest.raises(InputError, match=r'images/3.jpg: not a readable image .*PIXELS'):
         train(config)
 
 

@@ -2,20 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.configs import REPOSITORY
+from helpers.processes import Forked
 from helpers.tiny_detector import new_name, tool, write_config, write_dataset
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmdet_setdet.engine import find_checkpoint
-
-ROOT = REPOSITORY
 
 
 class StoppedError(Exception):
@@ -52,6 +48,17 @@ class ScheduleHook(Hook):
                 [sample.img_id for sample in data_batch['data_samples']],
             )
         )
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    """Kills its process after five iterations."""
+
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        if runner.iter == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope='module')
@@ -189,28 +196,13 @@ def test_newest_complete_checkpoint(tmp_path):
 
 def test_killed_process(config, uninterrupted, tmp_path):
     """The real thing: SIGKILL, which no handler sees."""
-    (tmp_path / 'kill_hook.py').write_text(
-        'import os, signal\nfrom mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n'
-        "@HOOKS.register_module()\nclass KillHook(Hook):\n    priority = 'LOWEST'\n"
-        '    def after_train_iter(self, runner, *args, **kwargs):\n'
-        '        if runner.iter == 4:\n            os.kill(os.getpid(), signal.SIGKILL)\n'
+    path = tmp_path / 'killed.py'
+    path.write_text(f"_base_ = '{config}'\ncustom_hooks = [dict(type='KillHook')]\n")
+    work_dir = str(tmp_path / 'work')
+    training = Forked(
+        lambda: tool('train').main([str(path), '--work-dir', work_dir]), tmp_path / 'out.txt'
     )
-    (tmp_path / 'killed.py').write_text(
-        f"_base_ = '{config}'\ncustom_imports = dict(imports=['mmdet_setdet', 'kill_hook'])\n"
-        "custom_hooks = [dict(type='KillHook')]\n"
-    )
-    result = subprocess.run(
-        [
-            sys.executable,
-            ROOT / 'tools' / 'train.py',
-            tmp_path / 'killed.py',
-            '--work-dir',
-            tmp_path / 'work',
-        ],
-        capture_output=True,
-        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}'},
-    )
-    assert result.returncode == -signal.SIGKILL
+    assert training.wait() == -signal.SIGKILL
     steps = train(config, tmp_path / 'work', '--resume')
     assert [step[2] for step in steps] == [4, 5, 6, 7, 8]
     assert_same_end(tmp_path / 'work', uninterrupted)

@@ -173,7 +173,7 @@ def test_a_config_is_loaded_with_its_options(tmp_path):
 def scripts(tmp_path):
     """Runs a script from another folder, with a Python and an srun that only say what they were called with."""
     for name in ('python', 'srun'):
-        (tmp_path / name).write_text('#!/bin/sh\necho "$@"\n')
+        (tmp_path / name).write_text('#!/bin/sh\necho "$@" ${MASTER_PORT:+port $MASTER_PORT}\n')
         (tmp_path / name).chmod(0o755)
 
     def run(script, *arguments, **variables):
@@ -270,7 +270,10 @@ def test_slurm_scripts(scripts):
         'x.pth',
         GPUS='2',
         GPUS_PER_NODE='0',
+        PORT='29511',
         PYTHON='python',
     )
     assert '--gres' not in test.stdout
-    assert test.stdout.endswith('test.py c.py x.pth --launcher slurm\n')
+    assert test.stdout.endswith('test.py c.py x.pth --launcher slurm port 29511\n')
+    few = scripts(TOOLS / 'slurm_train.sh', 'part', 'job', 'c.py', 'work', GPUS='4')
+    assert '--ntasks=4 --gres=gpu:4 --ntasks-per-node=4' in few.stdout
