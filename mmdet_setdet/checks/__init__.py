@@ -3,7 +3,7 @@
 from .annotations import CheckedCOCO, check_annotations
 from .checkpoints import check_fit
 from .classes import check_class_folders, check_classes, image_folders
-from .data_sets import base_datasets, check_dataset, checked_data_sets
+from .data_sets import base_datasets, check_dataset, checked_data_sets, checked_metrics
 from .images import CheckedLoad, check_whole
 from .options import merge_options
 
@@ -18,6 +18,7 @@ __all__ = [
     'check_fit',
     'check_whole',
     'checked_data_sets',
+    'checked_metrics',
     'image_folders',
     'merge_options',
 ]

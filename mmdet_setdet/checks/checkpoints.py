@@ -31,8 +31,9 @@ class Differences(NamedTuple):
         left_over = [key for key in loaded if key not in expected]
         shapes = {}
         for key, weight in expected.items():
-            if key in loaded and loaded[key].shape != weight.shape:
-                shapes[key] = tuple(loaded[key].shape), tuple(weight.shape)
+            shape = getattr(loaded.get(key), 'shape', ())  # what is no tensor has no shape
+            if key in loaded and shape != weight.shape:
+                shapes[key] = tuple(shape), tuple(weight.shape)
         return cls(shapes, missing, left_over)
 
     @property
@@ -97,8 +98,9 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
 
 def dataset_meta(checkpoint: dict) -> dict:
     """Return what a checkpoint says of the data set that it was trained on; empty if nothing."""
-    meta = checkpoint.get('meta') or {}
-    return meta.get('dataset_meta') or {}
+    meta = checkpoint.get('meta')
+    said = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    return said if isinstance(said, dict) else {}
 
 
 def _class_counts(checkpoint: dict, shapes: dict[str, tuple]) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
+from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
@@ -15,11 +16,13 @@ from ..checks import (
     check_dataset,
     check_fit,
     checked_data_sets,
+    checked_metrics,
     image_folders,
 )
 from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
 from ..registry import RUNNERS
+from .building import building, explained
 from .cpu_processes import init_cpu_group, share_cores
 from .resume import find_checkpoint
 
@@ -87,6 +90,10 @@ class CheckingRunner(Runner):
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return self._check_loop(super().build_test_loop(loop))
 
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        with checked_metrics():
+            return super().build_evaluator(evaluator)
+
     def _check_loop(self, loop: BaseLoop) -> BaseLoop:
         dataset = loop.dataloader.dataset
         if isinstance(self._train_loop, BaseLoop):
@@ -111,13 +118,39 @@ class CheckingRunner(Runner):
                 self._load_from = newest
         super().load_or_resume()
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        start = f'start from its weights by --cfg-options load_from={filename} resume=False'
+        with building(f'{filename}: training cannot be resumed from it; {start}'):
+            super().resume(filename, *args, **kwargs)
+
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs
     ) -> dict:
-        checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
+        with building(f'{filename}: its weights cannot be loaded'):
+            checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)
         if isinstance(self._test_loop, BaseLoop):
             classes = dataset_meta(checkpoint).get('classes')
             check_class_folders(self._test_loop.dataloader.dataset, classes, filename)
         return checkpoint
+
+
+# Method of the runner -> what of the config it reads.
+_SECTIONS = {
+    'setup_env': 'env_cfg',
+    'set_randomness': 'randomness',
+    'build_logger': 'log_processor or log_level',
+    'build_visualizer': 'visualizer',
+    'build_model': 'model',
+    'wrap_model': 'model_wrapper_cfg',
+    'register_hooks': 'default_hooks or custom_hooks',
+    'build_train_loop': 'train_cfg or train_dataloader',
+    'build_optim_wrapper': 'optim_wrapper',
+    'build_param_scheduler': 'param_scheduler',
+    'build_val_loop': 'val_cfg, val_dataloader or val_evaluator',
+    'build_test_loop': 'test_cfg, test_dataloader or test_evaluator',
+    '_init_model_weights': 'init_cfg in model',
+}
+for _method, _section in _SECTIONS.items():
+    setattr(CheckingRunner, _method, explained(getattr(CheckingRunner, _method), _section))
