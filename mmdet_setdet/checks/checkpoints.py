@@ -73,13 +73,18 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
         partial (bool): Whether heads may differ, as for fine-tuning: it is enough that one weight fits.
 
     Raises:
-        InputError: Nothing fits; or, unless ``partial``, any key is missing, left over or of another shape.
+        InputError: A weight is NaN; nothing fits; or, unless ``partial``, any key is missing, left over or of another shape.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     loaded = without_counters(checkpoint.get('state_dict', checkpoint))
     loaded = {key.removeprefix('module.'): value for key, value in loaded.items()}
     expected = without_counters(model.state_dict())
+    for key, weight in loaded.items():
+        if isinstance(weight, Tensor) and weight.is_floating_point() and weight.isnan().any():
+            raise InputError(
+                f'{name}: its weight {key} is NaN, as after a training that diverged; take an earlier checkpoint'
+            )
     differences = Differences.between(loaded, expected)
     num_fitting = len(expected) - len(differences.shapes) - len(differences.missing)
     if not differences.count or (partial and num_fitting > 0):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation.metrics import coco_metric
@@ -69,7 +70,18 @@ def _serialize_if_any(dataset: BaseDataset):
     """Serialize the list of images as mmengine does, which fails in numpy if the list is empty."""
     if not dataset.data_list:
         raise InputError(f'no image is left of the data set: {NOTHING_LEFT}')
+    # Counted here because the list is gone afterwards, and unpacking it image by image takes seconds.
+    dataset.object_counts = count_objects(dataset.data_list)
     return _serialize(dataset)
+
+
+def count_objects(data_list: list[dict]) -> np.ndarray:
+    """Return the number of objects, crowds left out, for each image of a list."""
+    counts = []
+    for info in data_list:
+        crowds = [instance.get('ignore_flag', 0) for instance in info.get('instances', ())]
+        counts.append(crowds.count(0))
+    return np.array(counts, int)
 
 
 def base_datasets(dataset) -> Iterator:

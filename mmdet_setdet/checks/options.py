@@ -171,7 +171,8 @@ def _check_kind(key: str, cfg: Config, value) -> None:
     is_single = isinstance(value, (str, int, float))
     was_number = isinstance(existing, (int, float)) and not isinstance(existing, bool)
     kind = None
-    if was_number and isinstance(value, str) and value not in NUMBER_WORDS:
+    is_no_number = isinstance(value, str) and value not in NUMBER_WORDS
+    if was_number and (is_no_number or value != value):  # NaN differs from itself
         kind = 'a number'
     elif _is_dict(existing) and is_single:
         kind = 'a dict'

@@ -90,7 +90,8 @@ def load_config(
         raise InputError(f'{path}: describes no model')
     if cfg.get('default_scope') == 'mmseg':
         check_mmseg(path)
-    merge_options(cfg, options or {})
+    with building('--cfg-options'):
+        merge_options(cfg, options or {})
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg

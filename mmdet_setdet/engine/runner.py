@@ -15,6 +15,7 @@ from ..checks import (
     check_classes,
     check_dataset,
     check_fit,
+    check_object_counts,
     checked_data_sets,
     checked_metrics,
     image_folders,
@@ -82,7 +83,7 @@ class CheckingRunner(Runner):
             if by_epoch:
                 loop = {**loop, 'type': 'mmdet_setdet.ResumableEpochLoop'}
                 loop.pop('by_epoch', None)
-        return self._check_loop(super().build_train_loop(loop))
+        return self._check_loop(super().build_train_loop(loop), is_training=True)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return self._check_loop(super().build_val_loop(loop))
@@ -94,14 +95,17 @@ class CheckingRunner(Runner):
         with checked_metrics():
             return super().build_evaluator(evaluator)
 
-    def _check_loop(self, loop: BaseLoop) -> BaseLoop:
+    def _check_loop(self, loop: BaseLoop, is_training: bool = False) -> BaseLoop:
         dataset = loop.dataloader.dataset
         if isinstance(self._train_loop, BaseLoop):
             for trained in image_folders(self._train_loop.dataloader.dataset):
                 check_class_folders(
                     dataset, trained.metainfo['classes'], trained.data_prefix['img_path']
                 )
-        check_classes(self.cfg.get('model'), dataset, self.cfg.filename or 'the config')
+        model = self.cfg.get('model')
+        check_classes(model, dataset, self.cfg.filename or 'the config')
+        if isinstance(model, dict):
+            check_object_counts(model, dataset, is_training)
         return loop
 
     def load_or_resume(self) -> None:
@@ -122,6 +126,7 @@ class CheckingRunner(Runner):
         start = f'start from its weights by --cfg-options load_from={filename} resume=False'
         with building(f'{filename}: training cannot be resumed from it; {start}'):
             super().resume(filename, *args, **kwargs)
+            int(self.iter), int(self.epoch)
 
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs

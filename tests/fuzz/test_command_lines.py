@@ -113,7 +113,6 @@ def test_configs_of_other_formats(tools, expect_good, tmp_path, suffix):
         'analysis_tools/plot_curves x=',
         'analysis_tools/plot_curves x=nothing',
         'analysis_tools/plot_curves x={config}',
-        'analysis_tools/plot_curves x=/',
         'analysis_tools/visualize_assignment',
         'analysis_tools/visualize_assignment nothing.py',
         'analysis_tools/visualize_assignment {config} --split all',

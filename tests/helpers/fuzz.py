@@ -22,7 +22,7 @@ from .configs import CONFIGS
 from .tiny_detector import new_name, tool
 
 SECONDS = 20  # a case that takes longer hangs
-LONGEST = 700  # characters of a clear sentence, paths and options included
+LONGEST = 1000  # characters of a clear sentence, paths and options included
 # A DN-DETR of a few thousand weights.
 SMALL = {
     'custom_imports': dict(imports=['mmdet_setdet'], allow_failed_imports=False),

@@ -15,6 +15,7 @@ try:
     from mmengine.runner import Runner
 
     from mmdet_setdet.engine.command_line import add_config_options, build_runner, load_config, run
+    from mmdet_setdet.errors import InputError
     from mmdet_setdet.visualization import draw_predictions, plot_curves
 except ImportError as error:
     raise SystemExit(
@@ -76,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     data nor the final evaluation.
     """
     args = parse_args(argv)
+    if args.num_pictures < 0:
+        raise InputError(f'--num-pictures {args.num_pictures}: must be 0 or more')
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(
             len(os.sched_getaffinity(0))
