@@ -10,6 +10,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmdet_setdet  # noqa: F401  (before the stack, whose import messages it leaves out)
+
+# isort: split
 import torch
 from mmengine.registry import init_default_scope
 

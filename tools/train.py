@@ -3,10 +3,12 @@
 
 from collections.abc import Sequence
 
+import mmdet_setdet  # noqa: F401  (before the stack, whose import messages it leaves out)
+
+# isort: split
 from mmengine.device import get_device
 from torch import nn
 
-import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.building import first_step
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
 from mmdet_setdet.errors import InputError

@@ -152,5 +152,7 @@ def _check_ids(entries: list[dict], key: str, kind: str, file: str) -> None:
     seen = set()
     for value in ids:
         if value in seen:
-            raise InputError(f'{file}: {kind} {value} is there twice; give each entry of "{key}" its own id')
+            raise InputError(
+                f'{file}: {kind} {value} is there twice; give each entry of "{key}" its own id'
+            )
         seen.add(value)

@@ -35,7 +35,9 @@ def check_annotations(coco: dict, file: str, warn: Warn = warn) -> None:
     check_fields(coco, file)
     annotations = coco['annotations']
     if not annotations:
-        warn(f'{file}: its list "annotations" is empty: its images have nothing to learn or to find')
+        warn(
+            f'{file}: its list "annotations" is empty: its images have nothing to learn or to find'
+        )
         return
     category_ids = {category['id'] for category in coco['categories']}
     _check_category_ids(annotations, category_ids, file)
@@ -151,7 +153,9 @@ class CheckedCOCO(COCO):
                 'environment variable SETDET_COCO) or ann_file'
             ) from error
         except OSError as error:
-            raise InputError(f'{annotation_file}: cannot be read ({error.strerror or error})') from error
+            raise InputError(
+                f'{annotation_file}: cannot be read ({error.strerror or error})'
+            ) from error
         except InputError:
             raise
         except (ValueError, RecursionError) as error:

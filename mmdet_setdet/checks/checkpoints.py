@@ -73,7 +73,8 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
         partial (bool): Whether heads may differ, as for fine-tuning: it is enough that one weight fits.
 
     Raises:
-        InputError: A weight is NaN; nothing fits; or, unless ``partial``, any key is missing, left over or of another shape.
+        InputError: A weight is NaN; nothing fits; or, unless ``partial``, any key is missing, left over or of another
+            shape.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module

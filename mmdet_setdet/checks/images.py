@@ -66,7 +66,7 @@ def _check_size(results: dict) -> None:
         return
     hint = 'correct the annotations'
     if annotated == (height, width):
-        hint = 'it is turned by its EXIF orientation, or the two are swapped: save it turned, or ' + hint
+        hint = f'its EXIF orientation turns it, or the two are swapped: save it turned, or {hint}'
     raise InputError(
         f'{results["img_path"]}: is {width} x {height} pixels, but its annotations are for '
         f'{annotated[0]} x {annotated[1]}; {hint}'

@@ -140,7 +140,9 @@ def _check(key: str, cfg: Config, retyped: Config, registries: Sequence[Registry
         if node is None:
             return
         if not part:
-            raise InputError(f'--cfg-options {key}: has an empty part; give names with dots between')
+            raise InputError(
+                f'--cfg-options {key}: has an empty part; give names with dots between'
+            )
         if _is_list(node):
             if not _is_index(part, node):
                 raise InputError(

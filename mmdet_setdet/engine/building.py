@@ -17,7 +17,8 @@ def describe(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f' ({Path(frames[-1].filename).name}, line {frames[-1].lineno})' if frames else ''
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r'\1', one_line(error))
-    return f'{type(error).__name__}: {short(message, longest=300) if message else "no message"}{place}'
+    message = short(message, longest=300) if message else 'no message'
+    return f'{type(error).__name__}: {message}{place}'
 
 
 @contextmanager

@@ -46,7 +46,9 @@ class _Options(DictAction):
         for value in values:
             key, equals, _ = value.partition('=')
             if not key or not equals:
-                parser.error(f'{option_string} {value!r}: give KEY=VALUE, e.g. model.backbone.depth=18')
+                parser.error(
+                    f'{option_string} {value!r}: give KEY=VALUE, e.g. model.backbone.depth=18'
+                )
         try:
             super().__call__(parser, namespace, values, option_string)
         except (ValueError, AssertionError) as error:

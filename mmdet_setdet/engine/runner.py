@@ -6,6 +6,7 @@ import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
@@ -22,6 +23,7 @@ from ..checks import (
 )
 from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
+from ..noise import is_no_noise
 from ..registry import RUNNERS
 from .building import building, explained
 from .cpu_processes import init_cpu_group, share_cores
@@ -51,6 +53,11 @@ class CheckingRunner(Runner):
         super().setup_env(env_cfg)
         if on_cpu:
             share_cores()
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(is_no_noise)
+        return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):

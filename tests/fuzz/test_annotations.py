@@ -1,4 +1,4 @@
-"""Annotation files with wrong fields: refused in one sentence, or trained on and evaluated with nothing lost silently."""
+"""Annotation files with wrong fields: refused in one sentence, or used with nothing lost silently."""
 
 import copy
 import random

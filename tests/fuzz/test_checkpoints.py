@@ -41,7 +41,9 @@ def use(tools, tiny_data, expect_good, tmp_path):
         elif name == 'convert':
             outcome = tools.convert(str(path), str(tmp_path / 'converted.pth'))
         else:
-            outcome = tools.run('train', tiny_data[0], options=[f'load_from={path}', f'resume={name == "resume"}'])
+            outcome = tools.run(
+                'train', tiny_data[0], options=[f'load_from={path}', f'resume={name == "resume"}']
+            )
         assert kind in (None, expect_good(outcome).kind)
 
     return call

@@ -30,7 +30,9 @@ def train_with(tools, tiny_data):
     original = file.read_bytes()
     added = []
 
-    def train(content: bytes, name: str = '2.jpg', width: int = SIZE, height: int = SIZE) -> Outcome:
+    def train(
+        content: bytes, name: str = '2.jpg', width: int = SIZE, height: int = SIZE
+    ) -> Outcome:
         spoilt = copy.deepcopy(coco)
         spoilt['images'][1].update(file_name=name, width=width, height=height)
         write_annotations(root, spoilt)
@@ -102,7 +104,9 @@ def test_formats(train_with, encoded, expect_good, name):
     expect_good(train_with(encoded(picture(), name), name))
 
 
-@pytest.mark.parametrize(('wrong', 'right'), [('2.jpg', '2.png'), ('2.png', '2.jpg'), ('2', '2.png')])
+@pytest.mark.parametrize(
+    ('wrong', 'right'), [('2.jpg', '2.png'), ('2.png', '2.jpg'), ('2', '2.png')]
+)
 def test_wrong_extension(train_with, encoded, expect_good, wrong, right):
     assert expect_good(train_with(encoded(picture(), right), wrong)).kind == 'works'
 
@@ -140,7 +144,9 @@ def test_decompression_bomb(train_with, encoded, expect_good, side):
     assert expect_good(train_with(content, '2.png')).kind == 'refused'
 
 
-@pytest.mark.parametrize('name', ['missing.jpg', '', '../images', 'a' * 300, '2.jpg/', '\0', 'ü.jpg'])
+@pytest.mark.parametrize(
+    'name', ['missing.jpg', '', '../images', 'a' * 300, '2.jpg/', '\0', 'ü.jpg']
+)
 def test_names_of_no_file(tools, tiny_data, expect_good, name):
     config, root, coco = tiny_data
     spoilt = copy.deepcopy(coco)

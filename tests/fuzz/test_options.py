@@ -110,6 +110,8 @@ def test_wrong_counts_and_names(train, expect_good, option):
     expect_good(train(option))
 
 
-@pytest.mark.parametrize('option', ['', '=', 'a', '=3', 'model', '.=1', 'model..depth=1', 'model.=1', '[1]=2'])
+@pytest.mark.parametrize(
+    'option', ['', '=', 'a', '=3', 'model', '.=1', 'model..depth=1', 'model.=1', '[1]=2']
+)
 def test_no_options(train, expect_good, option):
     assert expect_good(train(option)).kind == 'refused'

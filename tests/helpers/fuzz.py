@@ -54,8 +54,8 @@ class Outcome(NamedTuple):
     """How a run ended.
 
     Attributes:
-        kind (str): 'works', 'refused' (one clear sentence), 'traceback', 'hangs', or 'silent': it works, but on less than
-            what the input says, without a warning.
+        kind (str): 'works', 'refused' (one clear sentence), 'unclear' (something else than a sentence), 'traceback',
+            'hangs', or 'silent': it works, but on less than what the input says, without a warning.
         text (str): The message, or the traceback.
     """
 
@@ -154,7 +154,8 @@ class Tools:
     def num_objects(self) -> int:
         """Return how many objects the training data of the last run holds."""
         dataset = self.runner.train_loop.dataloader.dataset
-        return sum(len(info['instances']) for info in map(dataset.get_data_info, range(len(dataset))))
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        return sum(len(info['instances']) for info in infos)
 
 
 class _Hang(BaseException):

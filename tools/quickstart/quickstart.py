@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    import mmdet_setdet  # noqa: F401, I001  (first: it leaves out what the stack prints on import)
     import mmcv
     import torch
     from mmengine.fileio import get
