@@ -58,7 +58,7 @@ def test_truncated(use, checkpoint, name, share):
     use(name, checkpoint[: int(share * len(checkpoint))], 'refused')
 
 
-@pytest.mark.parametrize('seed', range(24))
+@pytest.mark.parametrize('seed', range(16))
 def test_flipped_bytes(use, checkpoint, seed):
     generator = random.Random(seed)
     content = bytearray(checkpoint)
@@ -87,7 +87,7 @@ CONTENTS = {
 }
 
 
-@pytest.mark.parametrize('name', READERS)
+@pytest.mark.parametrize('name', ['test', 'resume', 'convert'])
 @pytest.mark.parametrize('content', CONTENTS)
 def test_other_content(use, tmp_path, name, content):
     torch.save(CONTENTS[content], tmp_path / 'other.pth')
@@ -130,7 +130,7 @@ def widen(weights: dict, name: str) -> None:
     weights[name] = torch.cat([weights[name]] * 2)
 
 
-@pytest.mark.parametrize('name', ['test', 'load_from', 'resume'])
+@pytest.mark.parametrize('name', ['test', 'resume'])
 @pytest.mark.parametrize('change', CHANGES)
 def test_changed(use, checkpoint, tmp_path, name, change):
     (tmp_path / 'good.pth').write_bytes(checkpoint)

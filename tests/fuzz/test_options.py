@@ -27,7 +27,7 @@ def train(tools, tiny_data):
     return lambda *options: tools.run('train', config, options=options)
 
 
-@pytest.mark.parametrize('seed', range(60))
+@pytest.mark.parametrize('seed', range(30))
 def test_any_value_of_another_kind(train, tiny_data, expect_good, seed):
     generator = random.Random(seed)
     cfg = Config.fromfile(tiny_data[0])
@@ -41,15 +41,11 @@ def test_any_value_of_another_kind(train, tiny_data, expect_good, seed):
     [
         'train_cfg.max_iters',
         'train_dataloader.batch_size',
-        'train_dataloader.num_workers',
         'optim_wrapper.optimizer.lr',
         'model.num_queries',
-        'model.backbone.depth',
     ],
 )
 def test_what_users_change(train, expect_good, key, value):
-    if key.endswith('num_workers') and value == '3':
-        pytest.skip('starts processes')
     expect_good(train(f'{key}={value}'))
 
 
