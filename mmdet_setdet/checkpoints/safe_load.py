@@ -99,7 +99,11 @@ def load_safely(load: Callable) -> Callable:
             raise
         # What torch's reader meets in a file of which bytes have changed.
         except (RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
-            if not _local_file(filename).is_file():
+            path = _local_file(filename)
+            if not path.is_file():
+                raise
+            _check_sums(filename)
+            if zipfile.is_zipfile(path):  # whole: the error is another one
                 raise
             raise _damage(filename, error) from error
         _check_sums(filename)
