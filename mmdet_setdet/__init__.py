@@ -5,11 +5,14 @@ import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
 """
 
 from .compat import check_stack
+from .noise import ignore_warnings, without_prints
 from .version import __version__
 
 check_stack()  # before any part of the stack is imported, whose own errors are less helpful
 
-from . import classification, datasets, engine, models, visualization  # noqa: E402, F401
+ignore_warnings()
+with without_prints():
+    from . import classification, datasets, engine, models, visualization  # noqa: F401
 from .mmengine_patches import apply_patches  # noqa: E402
 
 apply_patches()

@@ -10,6 +10,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmdet_setdet  # noqa: F401  (before the stack, whose import messages it leaves out)
+
+# isort: split
 import torch
 from mmengine.registry import init_default_scope
 
@@ -76,6 +79,10 @@ def options_from(args: argparse.Namespace) -> Options:
         raise InputError(f'--repeats {args.repeats}: must be 1 or more')
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f'--batch-size {args.batch_size}: must be 1 or more')
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f'--threads {args.threads}: must be 1 or more')
+    if args.json and not args.json.parent.is_dir():
+        raise InputError(f'--json {args.json}: no such folder')
     if args.plot and 'growth' not in args.rows:
         raise InputError(
             f'--plot {args.plot}: plots the row growth, which is not among {", ".join(args.rows)}'
@@ -91,6 +98,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         height, width = map(int, text.split('x'))
     except ValueError:
         raise InputError(f'--size {text}: give height and width as in 480x640') from None
+    if min(height, width) < 32:
+        raise InputError(f'--size {text}: both must be 32 or more')
     return height, width
 
 

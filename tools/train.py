@@ -3,9 +3,12 @@
 
 from collections.abc import Sequence
 
+import mmdet_setdet  # noqa: F401  (before the stack, whose import messages it leaves out)
+
+# isort: split
 from torch import nn
 
-import mmdet_setdet  # noqa: F401
+from mmdet_setdet.engine.building import first_step
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
 from mmdet_setdet.engine.precision import amp_options
 from mmdet_setdet.errors import InputError
@@ -39,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> nn.Module:
     if args.resume:
         cfg.resume = 'auto' if args.resume == 'auto' else True
         cfg.load_from = cfg.get('load_from') if args.resume == 'auto' else args.resume
-    return build_runner(cfg).train()
+    runner = build_runner(cfg)
+    with first_step(runner, args.cfg_options):
+        return runner.train()
 
 
 if __name__ == '__main__':

@@ -24,13 +24,12 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from ..errors import InputError
+from ..errors import InputError, one_line, short
 from ..mmengine_patches import require
 from .families import FAMILIES
 
 _STRICT = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _LOOSE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-ZIP_START = b'PK\x03\x04'
 
 
 def _history_statistic(owner, name: str):
@@ -85,7 +84,7 @@ def load_safely(load: Callable) -> Callable:
     def load_checkpoint(cls, filename: str, *args, **kwargs) -> dict:
         try:
             with strict_loading():
-                return load(cls, filename, *args, **kwargs)
+                content = load(cls, filename, *args, **kwargs)
         except pickle.UnpicklingError as error:
             raise _refusal(filename, error) from error
         except FileNotFoundError as error:
@@ -96,10 +95,20 @@ def load_safely(load: Callable) -> Callable:
             ) from error
         except (EOFError, OSError) as error:
             raise _damage(filename, error) from error
-        except RuntimeError as error:
-            if not _is_cut_short(filename):
+        except InputError:
+            raise
+        # What torch's reader meets in a file of which bytes have changed.
+        except (RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+            path = _local_file(filename)
+            if not path.is_file():
+                raise
+            _check_sums(filename)
+            if zipfile.is_zipfile(path):  # whole: the error is another one
                 raise
             raise _damage(filename, error) from error
+        _check_sums(filename)
+        _check_content(content, filename)
+        return content
 
     return load_checkpoint
 
@@ -107,7 +116,7 @@ def load_safely(load: Callable) -> Callable:
 def _refusal(filename: str, error: pickle.UnpicklingError) -> InputError:
     refused = re.search(r'GLOBAL (\S+)', str(error))
     if refused is None:
-        return InputError(f'{filename}: not a checkpoint that can be read safely ({error})')
+        return InputError(f'{filename}: not a checkpoint that can be read safely, or damaged')
     return InputError(
         f'{filename}: refused, because reading it would run code: it names {refused[1]}, which is not on the list of '
         'harmless names. Nothing of it has been run. If you trust where it comes from, save its weights alone '
@@ -125,20 +134,47 @@ def _absence(filename: str) -> InputError:
     )
 
 
-def _damage(filename: str, error: Exception) -> InputError:
+def _damage(filename: str, error: Exception | str) -> InputError:
     return InputError(
         f'{filename}: incomplete or damaged, as after a kill while it was being written or an interrupted download '
-        f'({error})'
+        f'({short(one_line(error), longest=120)})'
     )
 
 
-def _is_cut_short(filename: str) -> bool:
-    """Whether a file starts as the zip archive that torch writes but lacks the table of contents at its end."""
-    path = Path(filename)
+def _local_file(filename: str) -> Path:
+    """Return where a file lies, or lies after its download."""
     if '://' in filename:
-        path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
-    if not path.is_file():
-        return False
-    with path.open('rb') as file:
-        start = file.read(len(ZIP_START))
-    return start == ZIP_START and not zipfile.is_zipfile(path)
+        return Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    return Path(filename)
+
+
+def _check_sums(filename: str) -> None:
+    """Compare the checksums in a file that torch has written, which its reader does not do: weights would be wrong.
+
+    Raises:
+        InputError: They differ.
+    """
+    path = _local_file(filename)
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise _damage(filename, error) from error
+    if damaged:
+        raise _damage(filename, f'the checksum of its part {damaged} is wrong')
+
+
+def _check_content(content, filename: str) -> None:
+    """Check that a checkpoint is a dict of weights by name, or has one as ``state_dict``.
+
+    Raises:
+        InputError: It is something else.
+    """
+    weights = content.get('state_dict', content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict):
+        raise InputError(f'{filename}: holds no weights but {type(weights).__name__}')
+    nameless = [name for name in weights if not isinstance(name, str)]
+    if nameless:
+        raise InputError(f'{filename}: holds no weights by name but {short(nameless[0])}')

@@ -3,8 +3,9 @@
 from .annotations import CheckedCOCO, check_annotations
 from .checkpoints import check_fit
 from .classes import check_class_folders, check_classes, image_folders
-from .data_sets import base_datasets, check_dataset, checked_data_sets
+from .data_sets import base_datasets, check_dataset, checked_data_sets, checked_metrics
 from .images import CheckedLoad, check_whole
+from .object_counts import check_object_counts
 from .options import merge_options
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     'check_classes',
     'check_dataset',
     'check_fit',
+    'check_object_counts',
     'check_whole',
     'checked_data_sets',
+    'checked_metrics',
     'image_folders',
     'merge_options',
 ]

@@ -1,21 +1,24 @@
 """Checks of COCO annotation files: an error or a warning where mmdet drops or misreads something silently."""
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
-from ..errors import InputError
+from ..errors import InputError, one_line, short
+from .annotation_fields import check_fields, is_number
 
-IMAGE_FIELDS = ('id', 'file_name', 'width', 'height')
-CATEGORY_FIELDS = ('id', 'name')
-ANNOTATION_FIELDS = ('id', 'image_id', 'category_id', 'bbox', 'area')
+Warn = Callable[[str], None]
 
 
-def check_annotations(coco: dict, file: str) -> None:
+def warn(message: str) -> None:
+    """Log a warning."""
+    print_log(message, logger='current', level=logging.WARNING)
+
+
+def check_annotations(coco: dict, file: str, warn: Warn = warn) -> None:
     """Check a parsed COCO annotation file.
 
     Boxes that mmdet drops, and boxes of images that are not listed, are counted in a warning.
@@ -23,41 +26,23 @@ def check_annotations(coco: dict, file: str) -> None:
     Args:
         coco (dict): Content of the file. Boxes are ``x, y, width, height`` in pixels.
         file (str): Path of the file, for the messages.
+        warn (Callable): Function that gets each warning.
 
     Raises:
-        InputError: A list or field is missing, there is no image, a box is not four finite numbers, or the category
-            of an annotation is not listed.
+        InputError: A list or field is missing or of another kind (:data:`~.annotation_fields.FIELDS`), there is no
+            image, a box is not finite, an id occurs twice, or the category of an annotation is not listed.
     """
-    _check_lists(coco, file)
-    images = _with_fields(coco['images'], 'image', IMAGE_FIELDS, file)
-    categories = _with_fields(coco['categories'], 'category', CATEGORY_FIELDS, file)
-    annotations = _with_fields(coco['annotations'], 'annotation', ANNOTATION_FIELDS, file)
-    if annotations:
-        category_ids = {category['id'] for category in categories}
-        _check_category_ids(annotations, category_ids, file)
-        _check_boxes(annotations, file)
-        _warn_of_dropped_boxes(annotations, images, file)
-
-
-def _check_lists(coco: dict, file: str) -> None:
-    for key in ('images', 'annotations', 'categories'):
-        if not isinstance(coco.get(key), list):
-            keys = ', '.join(map(str, list(coco)[:8]))
-            raise InputError(
-                f'{file}: not a COCO annotation file: it has no list "{key}" (it has: {keys or "nothing"})'
-            )
-    if not coco['images']:
-        raise InputError(f'{file}: its list "images" is empty')
-
-
-def _with_fields(entries: list[dict], kind: str, fields: Sequence[str], file: str) -> list[dict]:
-    """Return the entries of a list after checking that each has all fields."""
-    for i, entry in enumerate(entries):
-        for field in fields:
-            if field not in entry:
-                name = entry.get('id', f'number {i}')
-                raise InputError(f'{file}: {kind} {name} has no "{field}"')
-    return entries
+    check_fields(coco, file)
+    annotations = coco['annotations']
+    if not annotations:
+        warn(
+            f'{file}: its list "annotations" is empty: its images have nothing to learn or to find'
+        )
+        return
+    category_ids = {category['id'] for category in coco['categories']}
+    _check_category_ids(annotations, category_ids, file)
+    _check_boxes(annotations, file)
+    _warn_of_dropped_boxes(annotations, coco['images'], file, warn)
 
 
 def _check_category_ids(annotations: list[dict], category_ids: set, file: str) -> None:
@@ -72,24 +57,11 @@ def _check_category_ids(annotations: list[dict], category_ids: set, file: str) -
 
 def _check_boxes(annotations: list[dict], file: str) -> None:
     for annotation in annotations:
-        if not _is_box(annotation['bbox']):
+        if not all(map(is_number, annotation['bbox'])):
             raise InputError(
-                f'{file}: annotation {annotation["id"]} has the bbox {annotation["bbox"]}; '
-                'it must be four numbers: x, y, width, height'
+                f'{file}: annotation {annotation["id"]} (image {annotation["image_id"]}) '
+                f'has a bbox that is not finite: {short(annotation["bbox"])}'
             )
-    is_finite = np.isfinite(_column(annotations, 'bbox')).all(1)
-    if not is_finite.all():
-        culprit = annotations[int(is_finite.argmin())]
-        raise InputError(
-            f'{file}: annotation {culprit["id"]} (image {culprit["image_id"]}) '
-            f'has a bbox that is not finite: {culprit["bbox"]}'
-        )
-
-
-def _is_box(box) -> bool:
-    if not isinstance(box, (list, tuple)) or len(box) != 4:
-        return False
-    return all(isinstance(value, (int, float)) for value in box)
 
 
 def _column(annotations: list[dict], field: str) -> np.ndarray:
@@ -97,7 +69,9 @@ def _column(annotations: list[dict], field: str) -> np.ndarray:
     return np.array([annotation[field] for annotation in annotations], dtype=np.float64)
 
 
-def _warn_of_dropped_boxes(annotations: list[dict], images: list[dict], file: str) -> None:
+def _warn_of_dropped_boxes(
+    annotations: list[dict], images: list[dict], file: str, warn: Warn
+) -> None:
     """Warn of the boxes that mmdet leaves out without saying so, by the reason for it."""
     image_sizes = {image['id']: (image['width'], image['height']) for image in images}
     image_ids = [annotation['image_id'] for annotation in annotations]
@@ -111,8 +85,10 @@ def _warn_of_dropped_boxes(annotations: list[dict], images: list[dict], file: st
     end = np.minimum(start + size, border)
     is_inside = (end > np.maximum(start, 0)).all(1)
     is_large_enough = (size >= 1).all(1) & (_column(annotations, 'area') > 0)
+    is_ignored = np.array([bool(annotation.get('ignore')) for annotation in annotations])
 
     dropped = {
+        'are marked by "ignore"': is_ignored,
         'belong to an image that the file does not list': ~is_listed,
         'have no part inside their image': is_listed & ~is_inside,
         'are less than a pixel wide or high, or have no area': is_listed
@@ -122,14 +98,37 @@ def _warn_of_dropped_boxes(annotations: list[dict], images: list[dict], file: st
     for reason, is_dropped in dropped.items():
         if is_dropped.any():
             example = annotations[int(is_dropped.argmax())]
-            _warn(
+            warn(
                 f'{file}: {int(is_dropped.sum())} of {len(annotations)} boxes {reason} and are left out, for example '
                 f'annotation {example["id"]} of image {example["image_id"]}: {example["bbox"]}'
             )
 
 
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
+def complete_annotations(annotations: list[dict], file: str, warn: Warn = warn) -> None:
+    """Give annotations in place what training does without but pycocotools' evaluation needs.
+
+    Without ``iscrowd`` it stops; ids become floats in it, and a match with the annotation of id 0 counts as none.
+    """
+    lacking = [annotation for annotation in annotations if annotation.get('iscrowd') is None]
+    for annotation in lacking:
+        annotation['iscrowd'] = 0
+    if lacking:
+        warn(
+            f'{file}: {len(lacking)} of {len(annotations)} annotations have no "iscrowd", which counts as 0: '
+            'single objects, not crowds'
+        )
+    unusable = [
+        annotation['id']
+        for annotation in annotations
+        if isinstance(annotation['id'], str) or annotation['id'] <= 0
+    ]
+    if unusable:
+        warn(
+            f'{file}: the annotations are numbered anew, because the evaluation takes whole numbers above 0 as ids '
+            f'only, and the file has {unusable[0]!r}'
+        )
+        for number, annotation in enumerate(annotations, 1):
+            annotation['id'] = number
 
 
 class CheckedCOCO(COCO):
@@ -142,22 +141,34 @@ class CheckedCOCO(COCO):
         InputError: The file is missing, is not JSON, or does not pass :func:`check_annotations`.
     """
 
+    warn = staticmethod(warn)
+
     def __init__(self, annotation_file: str | None = None) -> None:
         self._file = annotation_file
         try:
             super().__init__(annotation_file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f'{annotation_file}: not JSON ({error})') from error
         except FileNotFoundError as error:
             raise InputError(
                 f'{annotation_file}: no such annotation file; set data_root (for the configs of COCO the '
                 'environment variable SETDET_COCO) or ann_file'
             ) from error
+        except OSError as error:
+            raise InputError(
+                f'{annotation_file}: cannot be read ({error.strerror or error})'
+            ) from error
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f'{annotation_file}: not JSON ({one_line(error)})') from error
         except AssertionError as error:
-            raise InputError(f'{annotation_file}: not a COCO annotation file ({error})') from error
+            raise InputError(
+                f'{annotation_file}: not a COCO annotation file: it holds no object with the lists "images", '
+                '"annotations" and "categories"'
+            ) from error
 
     def createIndex(self) -> None:  # noqa: N802 (pycocotools' name)
-        check_annotations(self.dataset, self._file)
+        check_annotations(self.dataset, self._file, self.warn)
+        complete_annotations(self.dataset['annotations'], self._file, self.warn)
         super().createIndex()
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()):
@@ -171,6 +182,12 @@ class CheckedCOCO(COCO):
 
     def _check_class_names(self, classes: list[str]) -> None:
         names = [category['name'] for category in self.dataset['categories']]
+        twice = [name for name in classes if names.count(name) > 1]
+        if twice:
+            raise InputError(
+                f'{self._file}: {names.count(twice[0])} entries of "categories" are named {short(twice[0])}; give '
+                'each its own name'
+            )
         absent = [name for name in classes if name not in names]
         if absent:
             raise InputError(
@@ -180,10 +197,16 @@ class CheckedCOCO(COCO):
             )
         in_order_of_file = [name for name in names if name in classes]
         if in_order_of_file != classes:
-            _warn(
+            warn(
                 f'{self._file}: the classes of the config are in another order than in the file; labels follow the '
                 'file, so that names in pictures and tables will be wrong'
             )
+
+
+class QuietCOCO(CheckedCOCO):
+    """The same for a second reading, by the evaluation: it completes the annotations without a word."""
+
+    warn = staticmethod(lambda message: None)
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:

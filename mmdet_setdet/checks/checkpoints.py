@@ -31,8 +31,9 @@ class Differences(NamedTuple):
         left_over = [key for key in loaded if key not in expected]
         shapes = {}
         for key, weight in expected.items():
-            if key in loaded and loaded[key].shape != weight.shape:
-                shapes[key] = tuple(loaded[key].shape), tuple(weight.shape)
+            shape = getattr(loaded.get(key), 'shape', ())  # what is no tensor has no shape
+            if key in loaded and shape != weight.shape:
+                shapes[key] = tuple(shape), tuple(weight.shape)
         return cls(shapes, missing, left_over)
 
     @property
@@ -72,13 +73,19 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
         partial (bool): Whether heads may differ, as for fine-tuning: it is enough that one weight fits.
 
     Raises:
-        InputError: Nothing fits; or, unless ``partial``, any key is missing, left over or of another shape.
+        InputError: A weight is NaN; nothing fits; or, unless ``partial``, any key is missing, left over or of another
+            shape.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     loaded = without_counters(checkpoint.get('state_dict', checkpoint))
     loaded = {key.removeprefix('module.'): value for key, value in loaded.items()}
     expected = without_counters(model.state_dict())
+    for key, weight in loaded.items():
+        if isinstance(weight, Tensor) and weight.is_floating_point() and weight.isnan().any():
+            raise InputError(
+                f'{name}: its weight {key} is NaN, as after a training that diverged; take an earlier checkpoint'
+            )
     differences = Differences.between(loaded, expected)
     num_fitting = len(expected) - len(differences.shapes) - len(differences.missing)
     if not differences.count or (partial and num_fitting > 0):
@@ -97,8 +104,9 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, partial: bool = Fal
 
 def dataset_meta(checkpoint: dict) -> dict:
     """Return what a checkpoint says of the data set that it was trained on; empty if nothing."""
-    meta = checkpoint.get('meta') or {}
-    return meta.get('dataset_meta') or {}
+    meta = checkpoint.get('meta')
+    said = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    return said if isinstance(said, dict) else {}
 
 
 def _class_counts(checkpoint: dict, shapes: dict[str, tuple]) -> tuple[int, int] | None:

@@ -1,15 +1,17 @@
 """Checks of whole data sets: their annotations and folders while they are built, their files while they are loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmdet.datasets import CocoDataset
+from mmdet.evaluation.metrics import coco_metric
 from mmengine.dataset import BaseDataset
 
 from ..errors import InputError
-from .annotations import CheckedCOCO
-from .images import CheckedLoad
+from .annotations import CheckedCOCO, QuietCOCO
+from .images import CheckedLoad, CheckedTransform
 
 NOTHING_LEFT = 'check filter_cfg (filter_empty_gt, min_size), indices and ann_file'
 
@@ -39,7 +41,20 @@ def checked_data_sets() -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(owner: type, name: str, value) -> Iterator[None]:
+def checked_metrics() -> Iterator[None]:
+    """Check the annotation files that CocoMetric reads while it is built within this context.
+
+    It reads the file itself, a second time, and would lack what the reader of the data set has completed.
+
+    Raises:
+        InputError: The annotations do not pass :class:`CheckedCOCO`.
+    """
+    with _replaced(coco_metric, 'COCO', QuietCOCO):
+        yield
+
+
+@contextmanager
+def _replaced(owner, name: str, value) -> Iterator[None]:
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -55,7 +70,18 @@ def _serialize_if_any(dataset: BaseDataset):
     """Serialize the list of images as mmengine does, which fails in numpy if the list is empty."""
     if not dataset.data_list:
         raise InputError(f'no image is left of the data set: {NOTHING_LEFT}')
+    # Counted here because the list is gone afterwards, and unpacking it image by image takes seconds.
+    dataset.object_counts = count_objects(dataset.data_list)
     return _serialize(dataset)
+
+
+def count_objects(data_list: list[dict]) -> np.ndarray:
+    """Return the number of objects, crowds left out, for each image of a list."""
+    counts = []
+    for info in data_list:
+        crowds = [instance.get('ignore_flag', 0) for instance in info.get('instances', ())]
+        counts.append(crowds.count(0))
+    return np.array(counts, int)
 
 
 def base_datasets(dataset) -> Iterator:
@@ -81,7 +107,13 @@ def check_dataset(dataset) -> None:
     for base in base_datasets(dataset):
         pipeline = getattr(base, 'pipeline', None)
         transforms = getattr(pipeline, 'transforms', [])
-        transforms[:] = [CheckedLoad(t) if _loads_a_file(t) else t for t in transforms]
+        transforms[:] = [_checked(transform) for transform in transforms]
+
+
+def _checked(transform: Callable) -> Callable:
+    if isinstance(transform, (CheckedLoad, CheckedTransform)):
+        return transform
+    return CheckedLoad(transform) if _loads_a_file(transform) else CheckedTransform(transform)
 
 
 def _loads_a_file(transform) -> bool:

@@ -12,7 +12,8 @@ A key such as ``model.backbone.depth`` is followed from the left:
 4. In any other dict (``test_cfg``, ``metainfo``, ``data_prefix``, keyword arguments of a layer) the last part may be
    new, because such dicts are open. A part before the last must exist, except in ``custom_keys``.
 
-A value that is None in the config becomes a dict when an option names something below it.
+A value that is None in the config becomes a dict when an option names something below it. A number is not replaced by
+text, nor a dict by a single value, which would show hours later or never.
 """
 
 import copy
@@ -26,7 +27,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..errors import InputError, short
 from ..registry import SCOPE
 
 TOP_LEVEL_KEYS = (
@@ -69,8 +70,9 @@ def merge_options(cfg: Config, options: dict | None) -> None:
         return
     retyped = _with_new_types(cfg, options)
     registries = _registries(cfg.get('default_scope') or 'mmdet')
-    for key in options:
+    for key, value in options.items():
         _check(key, cfg, retyped, registries)
+        _check_kind(key, cfg, value)
     for key in options:
         _open_none(cfg, key)
     cfg.merge_from_dict(options)
@@ -139,6 +141,10 @@ def _check(key: str, cfg: Config, retyped: Config, registries: Sequence[Registry
         place = '.'.join(path)
         if node is None:
             return
+        if not part:
+            raise InputError(
+                f'--cfg-options {key}: has an empty part; give names with dots between'
+            )
         if _is_list(node):
             if not _is_index(part, node):
                 raise InputError(
@@ -151,6 +157,33 @@ def _check(key: str, cfg: Config, retyped: Config, registries: Sequence[Registry
             return
         node = _child(node, part)
         typed = _child(typed, part)
+
+
+# Text that stands for a number.
+NUMBER_WORDS = ('auto', 'dynamic')
+
+
+def _check_kind(key: str, cfg: Config, value) -> None:
+    """Check that a value is of a kind that can stand where the config has another one.
+
+    Raises:
+        InputError: Text in place of a number, or a single value in place of a dict.
+    """
+    existing = cfg
+    for part in key.split('.'):
+        existing = _child(existing, part)
+    is_single = isinstance(value, (str, int, float))
+    was_number = isinstance(existing, (int, float)) and not isinstance(existing, bool)
+    kind = None
+    is_no_number = isinstance(value, str) and value not in NUMBER_WORDS
+    if was_number and (is_no_number or value != value):  # NaN differs from itself
+        kind = 'a number'
+    elif _is_dict(existing) and is_single:
+        kind = 'a dict'
+    if kind:
+        raise InputError(
+            f'--cfg-options {key}: {value!r} cannot stand here, where the config has {kind}: {short(existing)}'
+        )
 
 
 def _check_new(key: str, i: int, node, typed, registries: Sequence[Registry]) -> None:

@@ -15,7 +15,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..checks import merge_options
 from ..compat import check_mmseg
-from ..errors import InputError
+from ..errors import InputError, one_line
+from .building import building
 from .ending import end
 from .peers import Peers, is_lost_connection
 from .precision import AMP_DTYPES
@@ -51,10 +52,26 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+class _Options(DictAction):
+    """mmengine's action, which stops with a traceback at an argument without ``=``."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for value in values:
+            key, equals, _ = value.partition('=')
+            if not key or not equals:
+                parser.error(
+                    f'{option_string} {value!r}: give KEY=VALUE, e.g. model.backbone.depth=18'
+                )
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError) as error:
+            parser.error(f'{option_string} {" ".join(values)}: {one_line(error)}')
+
+
 def add_config_options(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--cfg-options`` with a help text; it becomes a dict."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help=text
+        '--cfg-options', nargs='+', action=_Options, default={}, metavar='KEY=VALUE', help=text
     )
 
 
@@ -82,10 +99,14 @@ def load_config(
     # mmengine looks up `mmdet::name.py` and the like in an installed package.
     if '::' not in path and not Path(path).is_file():
         raise InputError(f'{path}: no such config file')
-    cfg = Config.fromfile(path)
+    with building(f'{path}: cannot be read as a config'):
+        cfg = Config.fromfile(path)
+    if 'model' not in cfg:
+        raise InputError(f'{path}: describes no model')
     if cfg.get('default_scope') == 'mmseg':
         check_mmseg(path)
-    merge_options(cfg, options or {})
+    with building('--cfg-options'):
+        merge_options(cfg, options or {})
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
@@ -94,7 +115,8 @@ def load_config(
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config names, by default :class:`~mmdet_setdet.engine.runner.CheckingRunner`."""
     cfg.setdefault('runner_type', 'mmdet_setdet.CheckingRunner')
-    return RUNNERS.build(cfg)
+    with building(f'{cfg.filename or "the config"}: cannot be used'):
+        return RUNNERS.build(cfg)
 
 
 def run(main: Callable, argv: Sequence[str] | None = None) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch.nn as nn
 from mmengine.device import get_device
 from mmengine.dist import get_rank, is_distributed, master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -20,12 +22,16 @@ from ..checks import (
     check_classes,
     check_dataset,
     check_fit,
+    check_object_counts,
     checked_data_sets,
+    checked_metrics,
     image_folders,
 )
 from ..checks.checkpoints import dataset_meta
 from ..errors import InputError
+from ..noise import is_no_noise
 from ..registry import RUNNERS
+from .building import building, explained
 from .checkpoint_hook import SafeCheckpointHook, replacing
 from .cpu_processes import init_cpu_group, share_cores
 from .devices import check_devices
@@ -78,6 +84,11 @@ class CheckingRunner(Runner):
         if precision is not None:
             set_matmul_precision(precision)
 
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(is_no_noise)
+        return logger
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         keep_in_float32(model)
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
@@ -120,7 +131,7 @@ class CheckingRunner(Runner):
             if by_epoch:
                 loop = {**loop, 'type': 'mmdet_setdet.ResumableEpochLoop'}
                 loop.pop('by_epoch', None)
-        return self._check_loop(super().build_train_loop(loop))
+        return self._check_loop(super().build_train_loop(loop), is_training=True)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return self._check_loop(super().build_val_loop(loop))
@@ -128,14 +139,21 @@ class CheckingRunner(Runner):
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         return self._check_loop(super().build_test_loop(loop))
 
-    def _check_loop(self, loop: BaseLoop) -> BaseLoop:
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        with checked_metrics():
+            return super().build_evaluator(evaluator)
+
+    def _check_loop(self, loop: BaseLoop, is_training: bool = False) -> BaseLoop:
         dataset = loop.dataloader.dataset
         if isinstance(self._train_loop, BaseLoop):
             for trained in image_folders(self._train_loop.dataloader.dataset):
                 check_class_folders(
                     dataset, trained.metainfo['classes'], trained.data_prefix['img_path']
                 )
-        check_classes(self.cfg.get('model'), dataset, self.cfg.filename or 'the config')
+        model = self.cfg.get('model')
+        check_classes(model, dataset, self.cfg.filename or 'the config')
+        if isinstance(model, dict):
+            check_object_counts(model, dataset, is_training)
         return loop
 
     def build_optim_wrapper(
@@ -144,6 +162,7 @@ class CheckingRunner(Runner):
         if isinstance(optim_wrapper, dict):
             optim_wrapper.setdefault('constructor', 'mmdet_setdet.GroupedOptimWrapperConstructor')
         return super().build_optim_wrapper(optim_wrapper)
+
     def register_hooks(self, *args, **kwargs) -> None:
         super().register_hooks(*args, **kwargs)
         self._signals = StopOnSignalHook()
@@ -228,7 +247,10 @@ class CheckingRunner(Runner):
         self._saved = (self._load_from, self.iter) if self._resume else (None, 0)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        super().resume(filename, *args, **kwargs)
+        start = f'start from its weights by --cfg-options load_from={filename} resume=False'
+        with building(f'{filename}: training cannot be resumed from it; {start}'):
+            super().resume(filename, *args, **kwargs)
+            int(self.iter), int(self.epoch)
         if isinstance(self.optim_wrapper, OptimWrapper):
             fit_to_layout(self.optim_wrapper.optimizer)
         # The sampler was built before the checkpoint told the seed.
@@ -239,7 +261,8 @@ class CheckingRunner(Runner):
     def load_checkpoint(
         self, filename: str, map_location: str | Callable = 'cpu', *args, **kwargs
     ) -> dict:
-        checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
+        with building(f'{filename}: its weights cannot be loaded'):
+            checkpoint = super().load_checkpoint(filename, map_location, *args, **kwargs)
         fine_tuning = isinstance(self._train_loop, BaseLoop) and not self._resume
         check_fit(self.model, checkpoint, filename, partial=fine_tuning)
         if self._resume and isinstance(self.optim_wrapper, OptimWrapper):
@@ -248,3 +271,23 @@ class CheckingRunner(Runner):
             classes = dataset_meta(checkpoint).get('classes')
             check_class_folders(self._test_loop.dataloader.dataset, classes, filename)
         return checkpoint
+
+
+# Method of the runner -> what of the config it reads.
+_SECTIONS = {
+    'setup_env': 'env_cfg',
+    'set_randomness': 'randomness',
+    'build_logger': 'log_processor or log_level',
+    'build_visualizer': 'visualizer',
+    'build_model': 'model',
+    'wrap_model': 'model_wrapper_cfg',
+    'register_hooks': 'default_hooks or custom_hooks',
+    'build_train_loop': 'train_cfg or train_dataloader',
+    'build_optim_wrapper': 'optim_wrapper',
+    'build_param_scheduler': 'param_scheduler',
+    'build_val_loop': 'val_cfg, val_dataloader or val_evaluator',
+    'build_test_loop': 'test_cfg, test_dataloader or test_evaluator',
+    '_init_model_weights': 'init_cfg in model',
+}
+for _method, _section in _SECTIONS.items():
+    setattr(CheckingRunner, _method, explained(getattr(CheckingRunner, _method), _section))

@@ -17,8 +17,10 @@ from helpers.tiny_detector import (
     write_config,
     write_dataset,
 )
+from mmengine.runner import CheckpointLoader
+from pycocotools.cocoeval import COCOeval
 
-from mmdet_setdet.checks import check_annotations, check_whole
+from mmdet_setdet.checks import CheckedCOCO, check_annotations, check_whole
 from mmdet_setdet.errors import InputError
 
 
@@ -345,3 +347,47 @@ def test_new_options_that_something_reads(tmp_path):
     assert cfg.model.backbone.init_cfg.checkpoint == 'x.pth'
     assert cfg.param_scheduler[0].verbose
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+
+
+def test_annotations_are_completed_for_the_evaluation(tmp_path, warnings, capsys):
+    """Every object is found, also the one of id 0, which pycocotools would count as missed."""
+    coco = write_dataset(tmp_path)
+    for number, annotation in enumerate(coco['annotations']):
+        annotation['id'] = number
+        del annotation['iscrowd']
+    write_annotations(tmp_path, coco)
+    read = CheckedCOCO(str(tmp_path / 'annotations.json'))
+    assert '9 of 9 annotations have no "iscrowd"' in warnings[0]
+    assert 'the annotations are numbered anew' in warnings[1]
+    names = ('image_id', 'category_id', 'bbox')
+    found = [{name: each[name] for name in names} for each in coco['annotations']]
+    evaluation = COCOeval(read, read.loadRes([dict(each, score=1) for each in found]), 'bbox')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == 1
+
+
+def test_flipped_byte_of_a_weight(tmp_path):
+    """torch reads such a file without a word."""
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1000))), path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(4000)) + 2003] ^= 64
+    path.write_bytes(content)
+    assert torch.load(path)['state_dict']['weight'].any()
+    with pytest.raises(InputError, match='weights.pth: incomplete or damaged, .* checksum'):
+        CheckpointLoader.load_checkpoint(str(path))
+
+
+def test_without_options_an_error_in_training_is_raised_as_it_is(tmp_path):
+    write_dataset(tmp_path / 'data')
+    config = Path(write_config(tmp_path, tmp_path / 'data'))
+    config.write_text(config.read_text().replace('in_channels=16, st', 'in_channels=8, st'))
+    argv = [str(config), '--work-dir', str(tmp_path)]
+    with pytest.raises(RuntimeError, match='channels'):
+        tool('train').main(argv)
+    with pytest.raises(
+        InputError, match='first training step fails with .*train_cfg.max_epochs=1.*: RuntimeError'
+    ):
+        train(str(config))

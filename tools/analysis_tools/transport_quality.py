@@ -17,6 +17,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mmdet_setdet.engine.command_line import run
+from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.assignment import OTAAssigner, TransportProblem, exact_transport
 from mmdet_setdet.models.ground_truths import GroundTruths
 
@@ -98,6 +99,11 @@ def main(argv: Sequence[str] | None = None) -> list[list[float]]:
         '--iterations', type=int, nargs='+', default=[10, 50, 500, 20000], help='maximum numbers'
     )
     args = parser.parse_args(argv)
+    smallest = min(args.images, args.objects, *args.size, *args.iterations)
+    if smallest < 1:
+        raise InputError(f'{smallest}: images, objects, sizes and iterations must be 1 or more')
+    if min(args.eps) <= 0:
+        raise InputError(f'--eps {min(args.eps)}: must be above 0')
     solved = []
     for problem in build_problems(args.images, args.objects, args.size):
         exact = exact_transport(problem.costs[0], problem.supply[0], problem.demand[0])

@@ -5,13 +5,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmdet_setdet  # noqa: F401  (before the stack, whose import messages it leaves out)
+
+# isort: split
 import numpy as np
 from mmdet.registry import DATASETS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import mmdet_setdet  # noqa: F401
 from mmdet_setdet.checks import check_classes, checked_data_sets
 from mmdet_setdet.engine.command_line import add_config_options, load_config, run
 from mmdet_setdet.engine.models import build_model

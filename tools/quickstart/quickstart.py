@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    import mmdet_setdet  # noqa: F401, I001  (first: it leaves out what the stack prints on import)
     import mmcv
     import torch
     from mmengine.fileio import get
@@ -16,6 +17,7 @@ try:
 
     from mmdet_setdet.engine.command_line import add_config_options, build_runner, load_config, run
     from mmdet_setdet.engine.devices import gpu_problem
+    from mmdet_setdet.errors import InputError
     from mmdet_setdet.visualization import draw_predictions, plot_curves
 except ImportError as error:
     raise SystemExit(
@@ -81,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:  # small enough for the CPU, which elsewhere must be asked for
         print(f'NOTE: {problem}')
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    if args.num_pictures < 0:
+        raise InputError(f'--num-pictures {args.num_pictures}: must be 0 or more')
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(
             len(os.sched_getaffinity(0))
