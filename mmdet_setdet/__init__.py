@@ -9,7 +9,14 @@ from .version import __version__
 
 check_stack()  # before any part of the stack is imported, whose own errors are less helpful
 
-from . import classification, datasets, engine, models, visualization  # noqa: E402, F401
+from . import (  # noqa: E402, F401
+    classification,
+    datasets,
+    engine,
+    evaluation,
+    models,
+    visualization,
+)
 from .mmengine_patches import apply_patches  # noqa: E402
 
 apply_patches()

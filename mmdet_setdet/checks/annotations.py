@@ -28,10 +28,10 @@ def check_annotations(coco: dict, file: str) -> None:
         InputError: A list or field is missing, there is no image, a box is not four finite numbers, or the category
             of an annotation is not listed.
     """
-    _check_lists(coco, file)
-    images = _with_fields(coco['images'], 'image', IMAGE_FIELDS, file)
-    categories = _with_fields(coco['categories'], 'category', CATEGORY_FIELDS, file)
-    annotations = _with_fields(coco['annotations'], 'annotation', ANNOTATION_FIELDS, file)
+    check_lists(coco, file)
+    images = with_fields(coco['images'], 'image', IMAGE_FIELDS, file)
+    categories = with_fields(coco['categories'], 'category', CATEGORY_FIELDS, file)
+    annotations = with_fields(coco['annotations'], 'annotation', ANNOTATION_FIELDS, file)
     if annotations:
         category_ids = {category['id'] for category in categories}
         _check_category_ids(annotations, category_ids, file)
@@ -39,7 +39,8 @@ def check_annotations(coco: dict, file: str) -> None:
         _warn_of_dropped_boxes(annotations, images, file)
 
 
-def _check_lists(coco: dict, file: str) -> None:
+def check_lists(coco: dict, file: str) -> None:
+    """Check that an annotation file has COCO's lists, and images."""
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(coco.get(key), list):
             keys = ', '.join(map(str, list(coco)[:8]))
@@ -50,7 +51,7 @@ def _check_lists(coco: dict, file: str) -> None:
         raise InputError(f'{file}: its list "images" is empty')
 
 
-def _with_fields(entries: list[dict], kind: str, fields: Sequence[str], file: str) -> list[dict]:
+def with_fields(entries: list[dict], kind: str, fields: Sequence[str], file: str) -> list[dict]:
     """Return the entries of a list after checking that each has all fields."""
     for i, entry in enumerate(entries):
         for field in fields:
@@ -132,15 +133,19 @@ def _warn(message: str) -> None:
     print_log(message, logger='current', level=logging.WARNING)
 
 
-class CheckedCOCO(COCO):
-    """mmdet's COCO reader with :func:`check_annotations` between parsing and indexing.
+class CheckedReading:
+    """For readers of COCO's annotation files: a check between parsing and indexing.
 
     Args:
         annotation_file (str): Path of the file.
 
     Raises:
-        InputError: The file is missing, is not JSON, or does not pass :func:`check_annotations`.
+        InputError: The file is missing, is not JSON, or does not pass :meth:`check`.
     """
+
+    def check(self, coco: dict, file: str) -> None:
+        """Check the content of a file."""
+        raise NotImplementedError
 
     def __init__(self, annotation_file: str | None = None) -> None:
         self._file = annotation_file
@@ -157,7 +162,7 @@ class CheckedCOCO(COCO):
             raise InputError(f'{annotation_file}: not a COCO annotation file ({error})') from error
 
     def createIndex(self) -> None:  # noqa: N802 (pycocotools' name)
-        check_annotations(self.dataset, self._file)
+        self.check(self.dataset, self._file)
         super().createIndex()
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()):
@@ -184,6 +189,12 @@ class CheckedCOCO(COCO):
                 f'{self._file}: the classes of the config are in another order than in the file; labels follow the '
                 'file, so that names in pictures and tables will be wrong'
             )
+
+
+class CheckedCOCO(CheckedReading, COCO):
+    """mmdet's COCO reader with :func:`check_annotations`."""
+
+    check = staticmethod(check_annotations)
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:
