@@ -3,7 +3,6 @@
 import torch
 from mmdet.structures import INSTANCE_OFFSET
 from torch import Tensor
-from torch.nn import functional as F
 
 from .image_sizes import ImageSizes
 
@@ -42,12 +41,12 @@ def panoptic_map(
             best     0 0 0 1 1 1 2 2
             merged   0 0 0 1 1 1 0 0      mask 2 is grass like mask 0
     """
-    first = _first_of_each_stuff(labels, num_things)
+    merged_into = None
     while len(labels):
         best = _best_mask(logits, sizes, chunk_size)
-        if first is not None:
-            best = first[best]
-            first = None  # as the authors', who merge only once
+        if merged_into is None:  # only once, as by the authors
+            merged_into = _first_of_each_stuff(labels, num_things)
+            best = merged_into[best]
         best = _resize(best, sizes)
         area = best.flatten().bincount(minlength=len(labels))
         is_kept = area > SMALL_AREA
@@ -79,8 +78,21 @@ def _best_mask(logits: Tensor, sizes: ImageSizes, chunk_size: int) -> Tensor:
 
 def _resize(index: Tensor, sizes: ImageSizes) -> Tensor:
     """Resize a map of indices to the size of the result, as Pillow does without interpolation."""
-    resized = F.interpolate(index[None, None].float(), size=sizes.result, mode='nearest-exact')
-    return resized[0, 0].long()
+    height, width = sizes.result
+    rows = _nearest(index.shape[0], height).to(index.device, non_blocking=True)
+    columns = _nearest(index.shape[1], width).to(index.device, non_blocking=True)
+    return index[rows][:, columns]
+
+
+def _nearest(length: int, new_length: int) -> Tensor:
+    """The pixel that each pixel of a resized line shows the centre of, long, (new_length, ).
+
+    Steps are added up in double precision, so that a centre on the border of two pixels falls on the same side as in
+    Pillow; ``nearest-exact`` of torch multiplies.
+    """
+    steps = torch.full((new_length,), length / new_length, dtype=torch.float64)
+    steps[0] /= 2
+    return steps.cumsum(0).long().clamp(max=length - 1)
 
 
 def _segment_ids(labels: Tensor, num_things: int) -> Tensor:
