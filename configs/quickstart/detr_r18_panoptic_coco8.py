@@ -19,8 +19,8 @@ test_dataloader = val_dataloader
 val_evaluator = _base_.coco8_quality
 test_evaluator = val_evaluator
 
-max_iters = 1500
-train_cfg = dict(max_iters=max_iters, val_interval=250)
+max_iters = 900
+train_cfg = dict(max_iters=max_iters, val_interval=150)
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4),
     paramwise_cfg=dict(custom_keys=dict(mask_head=dict(lr_mult=2.5))))
@@ -28,4 +28,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters, T_max=max_iters - 100, eta_min=0),
 ]
-default_hooks = dict(checkpoint=dict(interval=max_iters))
+default_hooks = dict(checkpoint=dict(interval=150, max_keep_ckpts=1))

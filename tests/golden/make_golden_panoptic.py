@@ -44,6 +44,8 @@ def build_authors(weights: dict):
     model, criterion, postprocessors = models.build_model(args)
     names = {name: our_name('detr-panoptic', name) for name in model.state_dict()}
     assert set(names.values()) == set(weights), set(names.values()) ^ set(weights)
+    model.double()
+    criterion.double()
     model.load_state_dict({name: weights[ours] for name, ours in names.items()})
     return model.train(), criterion, postprocessors, names
 
@@ -60,7 +62,7 @@ def nested(inputs, samples):
         gts = sample.gt_instances
         size = torch.tensor([width, height, width, height])
         x1, y1, x2, y2 = (gts.bboxes / size).unbind(-1)
-        boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], -1)
+        boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], -1).double()
         masks = gts.masks.to_tensor(torch.bool, 'cpu')
         targets.append(dict(labels=gts.labels, boxes=boxes, masks=masks))
     return NestedTensor(inputs, padding), targets
@@ -76,7 +78,7 @@ def model_results() -> dict:
     sum(terms.values()).backward()
     parameters = {names[name]: parameter for name, parameter in model.named_parameters()}
     result = panoptic_cases.pack(terms, parameters)
-    result['mask_logits'] = outputs['pred_masks'].detach()[:, ::5, ::2, ::2].numpy()
+    result['mask_logits'] = outputs['pred_masks'].detach()[:, ::5, ::2, ::2].float().numpy()
 
     model.eval()
     image, sample = panoptic_cases.image()
@@ -148,8 +150,7 @@ def quality(maps: list, num_categories: int) -> np.ndarray:
 def main() -> None:
     """Runs the authors' code and says how far ours is from it."""
     init_default_scope('mmdet')
-    ours = {**panoptic_cases.train_step(), **panoptic_cases.prediction()}
-    ours['mask_logits'] = panoptic_cases.mask_logits()
+    ours = panoptic_cases.ours()
     for seed in panoptic_cases.FUSION_SEEDS:
         ours[f'fused {seed}'] = panoptic_cases.fused(seed)
     authors_on_cpu(checkout(REPOSITORIES[0]))
