@@ -14,3 +14,4 @@ model = dict(
     freeze_detector=True)
 load_from = 'work_dirs/detr_r50_panoptic_boxes/epoch_300.pth'
 default_hooks = dict(checkpoint=dict(save_best='coco_panoptic/PQ', rule='greater'))
+visualizer = dict(type='mmdet_setdet.PanopticVisualizer')

@@ -29,3 +29,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters, T_max=max_iters - 100, eta_min=0),
 ]
 default_hooks = dict(checkpoint=dict(interval=150, max_keep_ckpts=1))
+visualizer = dict(type='mmdet_setdet.PanopticVisualizer')

@@ -22,6 +22,8 @@ def build(config='detr_r50_panoptic.py', **changes):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if isinstance(module, torch.nn.MultiheadAttention):
+            module.dropout = 0.0
     return model
 
 
