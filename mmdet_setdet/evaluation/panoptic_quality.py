@@ -163,7 +163,9 @@ def gt_segments(segments_info: Sequence[dict], index: dict[int, int], file: str)
     """
     unknown = [info['category_id'] for info in segments_info if info['category_id'] not in index]
     if unknown:
-        raise InputError(f'{file}: category_id {unknown[0]} is not among the {len(index)} categories')
+        raise InputError(
+            f'{file}: category_id {unknown[0]} is not among the {len(index)} categories'
+        )
     return Segments(
         ids=np.array([info['id'] for info in segments_info], dtype=np.int64),
         categories=np.array([index[info['category_id']] for info in segments_info], dtype=int),

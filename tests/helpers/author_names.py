@@ -63,10 +63,16 @@ def panoptic(shapes: dict) -> dict[str, list[int]]:
             shape = [251, *shape[1:]]
         result[f'detr.{name}'] = shape
     for name in ('q_linear', 'k_linear'):
-        result |= {f'bbox_attention.{name}.weight': [256, 256], f'bbox_attention.{name}.bias': [256]}
+        result |= {
+            f'bbox_attention.{name}.weight': [256, 256],
+            f'bbox_attention.{name}.bias': [256],
+        }
     widths = [264, 264, 128, 64, 32, 16]
     for i, (before, after) in enumerate(zip(widths, widths[1:]), 1):
-        result |= {f'mask_head.lay{i}.weight': [after, before, 3, 3], f'mask_head.lay{i}.bias': [after]}
+        result |= {
+            f'mask_head.lay{i}.weight': [after, before, 3, 3],
+            f'mask_head.lay{i}.bias': [after],
+        }
         result |= {f'mask_head.gn{i}.weight': [after], f'mask_head.gn{i}.bias': [after]}
     for i, (before, after) in enumerate([(1024, 128), (512, 64), (256, 32)], 1):
         name = f'mask_head.adapter{i}'

@@ -37,9 +37,7 @@ def write_panoptic(root, num_images=2):
             segments.append(
                 dict(id=id_, category_id=category, iscrowd=crowd, area=len(x), bbox=box)
             )
-        content['images'].append(
-            dict(id=i, file_name=f'{i}.jpg', height=SIZE[0], width=SIZE[1])
-        )
+        content['images'].append(dict(id=i, file_name=f'{i}.jpg', height=SIZE[0], width=SIZE[1]))
         content['annotations'].append(
             dict(image_id=i, file_name=f'{i}.png', segments_info=segments)
         )

@@ -77,7 +77,9 @@ class DETR(DetectionTransformer):
         if freeze_detector:
             self.requires_grad_(False)
             if mask_head is None:
-                raise InputError('model.freeze_detector=True requires a mask_head: it alone is trained then')
+                raise InputError(
+                    'model.freeze_detector=True requires a mask_head: it alone is trained then'
+                )
         self.mask_head = mask_head and MODELS.build(mask_head)
 
     def _check_head(self, head_type: str | type) -> None:
