@@ -7,6 +7,7 @@ saves, ``hf5-*`` the names within its models since version 5::
     json.dump(fold({name: list(value.shape) for name, value in model.state_dict().items()}), file)
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def panoptic(shapes: dict) -> dict[str, list[int]]:
             f'bbox_attention.{name}.bias': [256],
         }
     widths = [264, 264, 128, 64, 32, 16]
-    for i, (before, after) in enumerate(zip(widths, widths[1:]), 1):
+    for i, (before, after) in enumerate(itertools.pairwise(widths), 1):
         result |= {
             f'mask_head.lay{i}.weight': [after, before, 3, 3],
             f'mask_head.lay{i}.bias': [after],

@@ -1,5 +1,6 @@
 """DETR's mask head: where a query looks in the encoded image, upsampled with the backbone's finer maps."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,7 +119,7 @@ class DETRMaskHead(BaseModule):
         widths = [joined, joined]
         widths += [embed_dims >> power for power in range(1, len(in_channels) + 2)]
         convs = []
-        for before, after in zip(widths, widths[1:]):
+        for before, after in itertools.pairwise(widths):
             convs.append(ConvModule(before, after, 3, padding=1, bias=True, norm_cfg=NORM))
         self.convs = nn.ModuleList(convs)
         # A finer map is added to what the second convolution and those after it return.
