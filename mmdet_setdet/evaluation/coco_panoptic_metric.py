@@ -5,8 +5,8 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.evaluation.metrics.coco_panoptic_metric import parse_pq_results, print_panoptic_table
-from mmdet.structures import INSTANCE_OFFSET
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get
 from mmengine.logging import MMLogger

@@ -10,8 +10,8 @@ from helpers.configs import CONFIGS, SMALL
 from helpers.panoptic import real_maps
 from helpers.tiny_detector import tool
 from helpers.tiny_panoptic import SIZE, write_panoptic
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import DATASETS, METRICS, TRANSFORMS
-from mmdet.structures import INSTANCE_OFFSET
 from mmengine.config import Config
 
 from mmdet_setdet.checks import check_dataset, checked_data_sets

@@ -1,7 +1,7 @@
 """From masks that overlap to a map in which each pixel belongs to one segment."""
 
 import torch
-from mmdet.structures import INSTANCE_OFFSET
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
 from .image_sizes import ImageSizes

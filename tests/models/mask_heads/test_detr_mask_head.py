@@ -6,8 +6,8 @@ import torch
 from golden import panoptic_cases
 from helpers.batches import add_masks, ragged_batch
 from helpers.configs import small_model_cfg
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
-from mmdet.structures import INSTANCE_OFFSET
 
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.mask_heads.image_sizes import ImageSizes
