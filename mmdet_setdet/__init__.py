@@ -12,7 +12,14 @@ check_stack()  # before any part of the stack is imported, whose own errors are 
 
 ignore_warnings()
 with without_prints():
-    from . import classification, datasets, engine, models, visualization  # noqa: F401
+    from . import (  # noqa: F401
+        classification,
+        datasets,
+        engine,
+        evaluation,
+        models,
+        visualization,
+    )
 from .mmengine_patches import apply_patches  # noqa: E402
 
 apply_patches()

@@ -14,7 +14,7 @@ from ..checks.checkpoints import Differences, without_counters
 from ..config_names import config_folder
 from ..errors import InputError
 from ..registry import MODELS
-from .coco_ids import CLASSIFIER, NUM_IDS, all_ids_meta, keep_used_ids
+from .coco_ids import CLASSIFIER, USED_IDS, all_ids_meta, keep_used_ids, num_ids
 from .families import FAMILIES, candidates, guess
 from .key_maps import NO_WEIGHTS, our_name
 from .safe_load import strict_loading
@@ -119,7 +119,8 @@ def convert(
     Args:
         source (str): File, URL, or folder as written by transformers.
         family (str, optional): A key of :data:`FAMILIES`; guessed by default.
-        keep_91 (bool): Whether to keep COCO's 91 ids as classes instead of mmdet's 80.
+        keep_91 (bool): Whether to keep COCO's 91 ids as classes instead of mmdet's 80; with stuff the authors' 250
+            instead of mmdet's 133.
         config (str, optional): Config of the model; by default the published ones of the family are tried.
 
     Returns:
@@ -183,12 +184,12 @@ def _fit(weights: dict[str, Tensor], family: str, name: str, keep_91: bool) -> _
     head = cfg.model.get('bbox_head')
     classifiers = [value for key, value in weights.items() if CLASSIFIER.match(key)]
     if classifiers:
-        num_rows = NUM_IDS if head.loss_cls.use_sigmoid else NUM_IDS + 1
-        has_all_ids = len(classifiers[0]) == num_rows
-        if has_all_ids and keep_91:
-            head.num_classes = NUM_IDS
-        elif has_all_ids:
-            weights = keep_used_ids(weights)
+        num_extra_rows = 0 if head.loss_cls.use_sigmoid else 1
+        number = num_ids(len(classifiers[0]), num_extra_rows)
+        if number and keep_91:
+            head.num_classes = number
+        elif number:
+            weights = keep_used_ids(weights, number)
     if family == 'ota':
         weights = _from_cvpods(weights, cfg.model.data_preprocessor)
     expected = _expected_weights(path, head and head.num_classes)
@@ -225,8 +226,8 @@ def _dataset_meta(fit: _Fit) -> dict:
     model = fit.cfg.model
     dataset = fit.cfg.test_dataloader.dataset
     num_classes = model.bbox_head.num_classes if 'bbox_head' in model else None
-    if num_classes == NUM_IDS:
-        return all_ids_meta()
+    if num_classes in USED_IDS:
+        return all_ids_meta(num_classes)
     with DATASETS.switch_scope_and_registry(fit.cfg.default_scope) as registry:
         meta = {**registry.get(dataset.type).METAINFO, **dataset.get('metainfo', {})}
     if num_classes is not None and len(meta['classes']) != num_classes:

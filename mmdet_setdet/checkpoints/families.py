@@ -54,6 +54,16 @@ FAMILIES = {
             'detr_r101_dc5_500e',
         ),
     ),
+    'detr-panoptic': Family(
+        'facebookresearch/detr, --masks',
+        ('detr.query_embed.weight', 'bbox_attention.q_linear.weight', 'mask_head.lay1.weight'),
+        (
+            'detr_r50_panoptic',
+            'detr_r50_dc5_panoptic',
+            'detr_r101_panoptic',
+            'detr_r50_instance',
+        ),
+    ),
     'dn-detr': Family(
         'IDEA-Research/DN-DETR, DN_DAB_DETR',
         (
@@ -136,7 +146,6 @@ OTHERS = {
     "mmdet's or this package's own checkpoint, which loads without conversion": (
         'bbox_head.fc_cls.weight',
     ),
-    'a panoptic DETR': ('detr.query_embed.weight', 'mask_head.lay1.weight'),
     "transformers' panoptic DETR": ('detr.class_labels_classifier.weight',),
     "transformers' Deformable DETR": (
         'model.decoder.layers.0.encoder_attn.sampling_offsets.weight',

@@ -137,6 +137,16 @@ RENAMED = {
         (r'^head\.scales\.', 'bbox_head.scales.'),
     ],
 }
+# The detector has the names of DETR below ``detr.``, beside it are the two parts of the mask head.
+RENAMED['detr-panoptic'] = [
+    (r'^detr\.', ''),
+    *RENAMED['detr'],
+    (r'^bbox_attention\.', 'mask_head.'),
+    *((rf'^mask_head\.lay{i + 1}\.', f'mask_head.convs.{i}.conv.') for i in range(5)),
+    *((rf'^mask_head\.gn{i + 1}\.', f'mask_head.convs.{i}.gn.') for i in range(5)),
+    *((rf'^mask_head\.adapter{i + 1}\.', f'mask_head.adapters.{i}.') for i in range(3)),
+    (r'^mask_head\.out_lay\.', 'mask_head.conv_out.'),
+]
 # Not weights but tables of the positions within a group, in checkpoints of the first release of CrossFormer.
 NO_WEIGHTS = re.compile(r'\.(attn\.(biases|relative_position_index)|attn_mask)$')
 # The same names, without the label embedding.

@@ -131,17 +131,21 @@ def complete_annotations(annotations: list[dict], file: str, warn: Warn = warn) 
             annotation['id'] = number
 
 
-class CheckedCOCO(COCO):
-    """mmdet's COCO reader with :func:`check_annotations` between parsing and indexing.
+class CheckedReading:
+    """For readers of COCO's annotation files: a check between parsing and indexing.
 
     Args:
         annotation_file (str): Path of the file.
 
     Raises:
-        InputError: The file is missing, is not JSON, or does not pass :func:`check_annotations`.
+        InputError: The file is missing, is not JSON, or does not pass :meth:`check`.
     """
 
     warn = staticmethod(warn)
+
+    def check(self) -> None:
+        """Check ``dataset``, the content of the file."""
+        raise NotImplementedError
 
     def __init__(self, annotation_file: str | None = None) -> None:
         self._file = annotation_file
@@ -167,8 +171,7 @@ class CheckedCOCO(COCO):
             ) from error
 
     def createIndex(self) -> None:  # noqa: N802 (pycocotools' name)
-        check_annotations(self.dataset, self._file, self.warn)
-        complete_annotations(self.dataset['annotations'], self._file, self.warn)
+        self.check()
         super().createIndex()
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()):
@@ -201,6 +204,14 @@ class CheckedCOCO(COCO):
                 f'{self._file}: the classes of the config are in another order than in the file; labels follow the '
                 'file, so that names in pictures and tables will be wrong'
             )
+
+
+class CheckedCOCO(CheckedReading, COCO):
+    """mmdet's COCO reader with :func:`check_annotations` and :func:`complete_annotations`."""
+
+    def check(self) -> None:
+        check_annotations(self.dataset, self._file, self.warn)
+        complete_annotations(self.dataset['annotations'], self._file, self.warn)
 
 
 class QuietCOCO(CheckedCOCO):

@@ -5,13 +5,15 @@ from contextlib import contextmanager
 
 import numpy as np
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, CocoPanopticDataset
+from mmdet.datasets.transforms import LoadPanopticAnnotations
 from mmdet.evaluation.metrics import coco_metric
 from mmengine.dataset import BaseDataset
 
 from ..errors import InputError
 from .annotations import CheckedCOCO, QuietCOCO
 from .images import CheckedLoad, CheckedTransform
+from .panoptic import CheckedCOCOPanoptic, check_panoptic_folder
 
 NOTHING_LEFT = 'check filter_cfg (filter_empty_gt, min_size), indices and ann_file'
 
@@ -29,6 +31,7 @@ def checked_data_sets() -> Iterator[None]:
     """
     with (
         _replaced(CocoDataset, 'COCOAPI', CheckedCOCO),
+        _replaced(CocoPanopticDataset, 'COCOAPI', CheckedCOCOPanoptic),
         _replaced(BaseDataset, '_serialize_data', _serialize_if_any),
     ):
         try:
@@ -100,11 +103,12 @@ def check_dataset(dataset) -> None:
     """Check that a data set is not empty, and have its loaders of images and label maps report bad files from now on.
 
     Raises:
-        InputError: The data set is empty.
+        InputError: The data set is empty, or the folder of its panoptic PNGs is missing.
     """
     if not len(dataset):
         raise InputError(f'the data set is empty: {NOTHING_LEFT}')
     for base in base_datasets(dataset):
+        check_panoptic_folder(base)
         pipeline = getattr(base, 'pipeline', None)
         transforms = getattr(pipeline, 'transforms', [])
         transforms[:] = [_checked(transform) for transform in transforms]
@@ -117,8 +121,8 @@ def _checked(transform: Callable) -> Callable:
 
 
 def _loads_a_file(transform) -> bool:
-    # Subclasses may read something else than a file. Only mmseg's loaders of annotations read label maps.
-    if type(transform) is LoadImageFromFile:
+    # Subclasses may read something else than a file. Of the loaders of annotations, mmseg's and the panoptic ones do.
+    if type(transform) is LoadImageFromFile or isinstance(transform, LoadPanopticAnnotations):
         return True
     is_of_mmseg = type(transform).__module__.startswith('mmseg.')
     return is_of_mmseg and isinstance(transform, LoadAnnotations)

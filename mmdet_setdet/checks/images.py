@@ -35,12 +35,16 @@ class CheckedLoad:
 
     def __call__(self, results: dict) -> dict:
         path = results[self.key]
+        if path is None:
+            return self.load(results)
         try:
             loaded = self.load(results)
         except FileNotFoundError as error:
             raise InputError(
                 f'{path}: no such {self.kind} file; check data_root and data_prefix of the data set'
             ) from error
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(f'{path}: not a readable {self.kind} ({one_line(error)})') from error
         is_on_disk = (self.load.backend_args is None) and ('://' not in path)

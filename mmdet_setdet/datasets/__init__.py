@@ -2,6 +2,6 @@
 
 from .generators import ShapeScenes
 from .shapes_dataset import ShapesDataset
-from .transforms import PillowResize
+from .transforms import LoadPanopticAnnotations, PillowResize
 
-__all__ = ['PillowResize', 'ShapeScenes', 'ShapesDataset']
+__all__ = ['LoadPanopticAnnotations', 'PillowResize', 'ShapeScenes', 'ShapesDataset']

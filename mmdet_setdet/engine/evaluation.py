@@ -27,6 +27,7 @@ class _Result(NamedTuple):
 _RESULTS = {
     'bbox': _Result('CocoMetric', 'metric'),
     'segm': _Result('CocoMetric', 'metric'),
+    'PQ': _Result('CocoPanopticMetric', None),
     'mIoU': _Result('IoUMetric', 'iou_metrics'),
     'accuracy': _Result('Accuracy', None),
 }
@@ -66,7 +67,8 @@ def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) ->
 
     Args:
         evaluator (dict | list[dict]): The ``test_evaluator`` of a config.
-        names (Sequence[str]): Some of ``bbox``, ``segm`` (CocoMetric), ``mIoU`` (IoUMetric), ``accuracy`` (Accuracy).
+        names (Sequence[str]): Some of ``bbox``, ``segm`` (CocoMetric), ``PQ`` (CocoPanopticMetric), ``mIoU``
+            (IoUMetric), ``accuracy`` (Accuracy).
         model (dict): The config of the model: ``segm`` requires one that predicts masks.
         config (str): Path of the config, for the message.
 

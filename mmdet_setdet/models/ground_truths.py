@@ -1,15 +1,18 @@
 """The ground truths of a batch as padded tensors, made once per step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_xyxy_to_cxcywh, get_box_tensor
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import InputError
 
 
 @dataclass(kw_only=True)
@@ -30,12 +33,14 @@ class GroundTruths:
             0 where padded.
         counts (list[int]): Number of ground truths per image, known on the host without a device sync.
         metas (list[dict]): Meta information per image. Messages read ``img_path``, :attr:`boxes` reads ``img_shape``.
+        image_masks (list[BitmapMasks | PolygonMasks]): Masks per image; empty if the data has none.
     """
 
     labels: Tensor
     bboxes: Tensor
     counts: list[int]
     metas: list[dict]
+    image_masks: list[BitmapMasks | PolygonMasks] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -57,6 +62,24 @@ class GroundTruths:
         scale = heights_widths.flip(1).repeat(1, 2).to(self.bboxes.device, non_blocking=True)
         return bbox_xyxy_to_cxcywh(self.bboxes / scale[:, None])
 
+    @cached_property
+    def masks(self) -> Tensor:
+        """Tensor: Masks at the size of the padded batch, bool, (B, G, H, W); False where padded.
+
+        Raises:
+            InputError: The data has no masks.
+        """
+        if not self.image_masks:
+            raise InputError(
+                'the model learns masks, but the data has none: load them by LoadAnnotations(with_mask=True) or, of '
+                'panoptic maps, mmdet_setdet.LoadPanopticAnnotations'
+            )
+        padded = []
+        for masks, meta in zip(self.image_masks, self.metas):
+            masks = masks.pad(meta['batch_input_shape'])
+            padded.append(masks.to_tensor(torch.bool, self.labels.device))
+        return pad_sequence(padded, batch_first=True)
+
     @classmethod
     def from_samples(cls, batch_data_samples: SampleList) -> 'GroundTruths':
         """Pad the ``gt_instances`` of mmdet's data samples."""
@@ -72,7 +95,8 @@ class GroundTruths:
         """Pad the ground truths of the images.
 
         Args:
-            instances (Sequence[InstanceData]): ``bboxes`` (x1, y1, x2, y2) in pixels and ``labels`` per image.
+            instances (Sequence[InstanceData]): ``bboxes`` (x1, y1, x2, y2) in pixels and ``labels`` per image, and
+                ``masks`` if there are any.
             metas (list[dict], optional): Meta information per image. Without it :attr:`boxes` is not available.
         """
         labels = [gt.labels for gt in instances]
@@ -82,4 +106,5 @@ class GroundTruths:
             bboxes=pad_sequence(bboxes, batch_first=True),
             counts=[len(gt) for gt in instances],
             metas=metas or [{} for _ in instances],
+            image_masks=[gt.masks for gt in instances if 'masks' in gt],
         )

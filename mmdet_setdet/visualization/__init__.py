@@ -2,6 +2,13 @@
 
 from .curves import plot_curves, read_scalars
 from .hooks import save_test_pictures
+from .panoptic import PanopticVisualizer
 from .sheet import draw_predictions
 
-__all__ = ['draw_predictions', 'plot_curves', 'read_scalars', 'save_test_pictures']
+__all__ = [
+    'PanopticVisualizer',
+    'draw_predictions',
+    'plot_curves',
+    'read_scalars',
+    'save_test_pictures',
+]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.batches import ragged_batch
+from helpers.batches import add_masks, ragged_batch
 from helpers.configs import CONFIGS, DENSE, small_model_cfg
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
@@ -12,6 +12,8 @@ from mmdet_setdet.models.layers import FrozenBatchNorm2d
 # What users load by name. A name that goes breaks their commands.
 PUBLIC = """
 detr_r50_150e detr_r50_500e detr_r50_dc5_500e detr_r101_500e detr_r101_dc5_500e
+detr_r50_panoptic detr_r50_dc5_panoptic detr_r101_panoptic detr_r50_instance dn_detr_r50_instance
+detr_r50_panoptic_boxes detr_r50_dc5_panoptic_boxes detr_r101_panoptic_boxes
 dab_detr_r50_50e
 dn_detr_r50_12e dn_detr_r50_50e dn_detr_r50_dc5_50e dn_detr_r101_50e dn_detr_r101_dc5_50e
 dn_detr_r50_dc5_3pat_12e dn_detr_r101_dc5_3pat_12e
@@ -36,6 +38,7 @@ fcos_r50_fpn_1x atss_r50_fpn_1x
 quickstart/dn_detr_r18_shapes quickstart/dab_detr_r18_shapes quickstart/detr_r18_shapes quickstart/ota_r18_shapes
 quickstart/simota_r18_shapes quickstart/fcos_r18_shapes quickstart/atss_r18_shapes
 quickstart/dn_detr_r18_coco16 quickstart/dab_detr_r18_coco16
+quickstart/detr_r18_panoptic_coco8
 quickstart/rtmdet_tiny_ota_coco16 quickstart/yolox_s_ota_coco16
 quickstart/retinanet_crossformer_shapes quickstart/retinanet_crossformer_shapes_short
 quickstart/retinanet_crossformer_shapes_single_scale quickstart/crossformer_miniature
@@ -98,6 +101,10 @@ def test_builds_and_names_what_it_needs(name):
 SCHEDULES = {
     'detr_r50_150e.py': (150, [100], 16, 2),
     'detr_r50_500e.py': (500, [400], 64, 4),
+    'detr_r50_panoptic_boxes.py': (300, [200], 16, 2),
+    'detr_r50_panoptic.py': (25, [15], 16, 2),
+    'detr_r50_instance.py': (25, [15], 16, 2),
+    'dn_detr_r50_instance.py': (25, [15], 16, 2),
     'dab_detr_r50_50e.py': (50, [40], 16, 2),
     'dn_detr_r50_50e.py': (50, [40], 16, 2),
     'dn_detr_r50_12e.py': (12, [11], 16, 2),
@@ -161,6 +168,19 @@ def test_size_is_the_published_one(name):
         assert trained == TRAINED[name]
 
 
+WITH_MASKS = [name for name in NAMES if name.endswith(('panoptic.py', 'instance.py'))]
+
+
+@pytest.mark.parametrize('name', WITH_MASKS)
+def test_mask_head_learns_alone(name):
+    model = build_on_meta(name)
+    trained = {key for key, p in model.named_parameters() if p.requires_grad}
+    assert trained == {f'mask_head.{key}' for key, _ in model.mask_head.named_parameters()}
+    num_things = 80 if 'panoptic' in name else None
+    assert model.mask_head.num_things == num_things
+    assert model.bbox_head.num_classes == (133 if num_things else 80)
+
+
 WITH_DENOISING = [name for name in NAMES if name.startswith('dn_')]
 
 
@@ -192,6 +212,7 @@ def test_trains_a_step_and_predicts(name):
     model = MODELS.build(small(name))
     model.init_weights()
     inputs, samples = ragged_batch()
+    add_masks(samples)
     for sample in samples:
         sample.gt_instances.labels %= model.bbox_head.num_classes
     trained = [p for p in model.parameters() if p.requires_grad]

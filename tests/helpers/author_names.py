@@ -7,6 +7,7 @@ saves, ``hf5-*`` the names within its models since version 5::
     json.dump(fold({name: list(value.shape) for name, value in model.state_dict().items()}), file)
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -55,14 +56,39 @@ def load() -> dict[str, dict[str, list[int]]]:
     return {source: unfold(tree) for source, tree in trees.items()}
 
 
+def panoptic(shapes: dict) -> dict[str, list[int]]:
+    """Return the names and shapes of the authors' panoptic DETR, given those of their DETR."""
+    result = {}
+    for name, shape in shapes.items():
+        if name.startswith('class_embed.'):
+            shape = [251, *shape[1:]]
+        result[f'detr.{name}'] = shape
+    for name in ('q_linear', 'k_linear'):
+        result |= {
+            f'bbox_attention.{name}.weight': [256, 256],
+            f'bbox_attention.{name}.bias': [256],
+        }
+    widths = [264, 264, 128, 64, 32, 16]
+    for i, (before, after) in enumerate(itertools.pairwise(widths), 1):
+        result |= {
+            f'mask_head.lay{i}.weight': [after, before, 3, 3],
+            f'mask_head.lay{i}.bias': [after],
+        }
+        result |= {f'mask_head.gn{i}.weight': [after], f'mask_head.gn{i}.bias': [after]}
+    for i, (before, after) in enumerate([(1024, 128), (512, 64), (256, 32)], 1):
+        name = f'mask_head.adapter{i}'
+        result |= {f'{name}.weight': [after, before, 1, 1], f'{name}.bias': [after]}
+    return result | {'mask_head.out_lay.weight': [1, 16, 3, 3], 'mask_head.out_lay.bias': [1]}
+
+
 def light_weights(shapes: dict) -> dict[str, torch.Tensor]:
     """Return a tensor for each name that takes no room in memory or in a file.
 
-    Weights of classes, which have 91 or 92 rows, hold i in row i; all others are zero.
+    Weights of classes, which have 91, 92 or with stuff 251 rows, hold i in row i; all others are zero.
     """
     weights = {}
     for name, shape in shapes.items():
-        if shape and shape[0] in (91, 92):
+        if shape and shape[0] in (91, 92, 251):
             further_dims = [1] * (len(shape) - 1)
             rows = torch.arange(float(shape[0])).view(-1, *further_dims)
             weights[name] = rows.expand(shape)

@@ -1,7 +1,9 @@
 """Random batches."""
 
+import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
 
@@ -37,3 +39,18 @@ def ragged_batch(counts=(3, 0, 7), seed=0):
     for image, (height, width) in zip(inputs, sizes):
         image[:, :height, :width] = torch.randn(3, height, width, generator=generator)
     return inputs, random_samples(sizes, input_size, counts, seed=seed)
+
+
+def add_masks(samples, seed=0):
+    """Give each gt of the samples a mask: an ellipse with ragged edges in its box."""
+    generator = np.random.default_rng(seed)
+    for sample in samples:
+        height, width = sample.img_shape
+        y, x = np.mgrid[:height, :width]
+        masks = np.zeros((len(sample.gt_instances), height, width), dtype=np.uint8)
+        for mask, (x1, y1, x2, y2) in zip(masks, sample.gt_instances.bboxes.tolist()):
+            across = (x - (x1 + x2) / 2) / max(x2 - x1, 1)
+            down = (y - (y1 + y2) / 2) / max(y2 - y1, 1)
+            radius = generator.uniform(0.2, 0.3, mask.shape)
+            mask[:] = across**2 + down**2 < radius
+        sample.gt_instances.masks = BitmapMasks(masks, height, width)

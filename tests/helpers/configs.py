@@ -28,6 +28,8 @@ def small_model_cfg(name: str, **changes) -> Config:
         count // 4 for count in cfg.model.neck.in_channels
     ]  # ResNet-18 has a quarter of ResNet-50's
     changes = {'neck.in_channels': channels, **changes}
+    if 'mask_head' in cfg.model:
+        changes = {'mask_head.in_channels': [256, 128, 64], **changes}
     cfg.merge_from_dict(SMALL)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     return cfg.model

@@ -75,6 +75,14 @@ def test_inference_has_the_same_outputs():
     assert max(differences.values()) < 1e-4
 
 
+def test_masks_are_those_of_the_authors(monkeypatch):
+    monkeypatch.setitem(TINY, 'mask_head.in_channels', [256, 128, 64])
+    differences = measured('masks', batch_size=1, size=(64, 96))
+    assert differences.pop(('DETR R50 inference', 'ours without masks')) is None
+    # What is left are the authors', where their code is.
+    assert all(difference < 1e-3 for difference in differences.values())
+
+
 def test_memory_is_that_of_the_step():
     differences = measured('memory', batch_size=1, size=(64, 96))
     assert ('DN-DETR R50', 'mmdet DAB-DETR') in differences

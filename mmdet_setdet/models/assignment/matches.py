@@ -18,12 +18,14 @@ class Matches:
         gt (Tensor): Index into the ground truths flattened from (B, G), long, (P, ).
         layer (Tensor): The decoder layer of each pair, long, (P, ).
         num_layers (int): L.
+        num_in_last (int, optional): Number of pairs in the last layer, if known to the host; they come last.
     """
 
     pred: Tensor
     gt: Tensor
     layer: Tensor
     num_layers: int
+    num_in_last: int | None = None
 
     @classmethod
     def from_numpy(
@@ -34,10 +36,11 @@ class Matches:
         num_layers: int,
         device: torch.device,
     ) -> 'Matches':
-        """Send the pairs to the device in one copy."""
+        """Send the pairs, ordered by layer, to the device in one copy."""
         indices = torch.from_numpy(np.stack([pred, gt, layer]))
         indices = indices.to(device, non_blocking=True)
-        return cls(*indices, num_layers=num_layers)
+        num_in_last = np.count_nonzero(layer == num_layers - 1)
+        return cls(*indices, num_layers=num_layers, num_in_last=num_in_last)
 
     @classmethod
     def known(
@@ -83,6 +86,17 @@ class Matches:
             num_layers=num_layers,
             device=device,
         )
+
+    def of_last_layer(self, num_predictions: int) -> 'Matches':
+        """Return the pairs of the last decoder layer as those of a single layer, without a device sync.
+
+        Args:
+            num_predictions (int): Predictions of a layer in all images, B x Q.
+        """
+        start = len(self.pred) - self.num_in_last
+        pred = self.pred[start:] - (self.num_layers - 1) * num_predictions
+        layer = torch.zeros_like(pred)
+        return Matches(pred, self.gt[start:], layer, num_layers=1, num_in_last=self.num_in_last)
 
     @property
     def num_pairs(self) -> Tensor:

@@ -1,6 +1,6 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
@@ -143,13 +143,18 @@ class DETRHead(BaseModule):
 
     @torch.compiler.disable  # matches and their numbers differ from step to step
     def loss(
-        self, gts: GroundTruths, groups: Sequence[GroupQueries] = (), **states: Tensor
+        self,
+        gts: GroundTruths,
+        groups: Sequence[GroupQueries] = (),
+        mask_loss: Callable[[Matches], dict[str, Tensor]] | None = None,
+        **states: Tensor,
     ) -> dict[str, Tensor]:
         """Compute the losses of a step.
 
         Args:
             gts (GroundTruths): The gts of the batch.
             groups (Sequence[GroupQueries]): The query groups that come before the matching queries.
+            mask_loss (Callable, optional): Computes further losses from the matches of the last layer.
             **states (Tensor): The arguments of :meth:`forward`.
 
         Returns:
@@ -162,7 +167,11 @@ class DETRHead(BaseModule):
         *group_logits, logits = logits.split(sizes, 2)
         *group_boxes, boxes = boxes.split(sizes, 2)
 
-        losses = self._logged(self.matching_losses(logits, boxes, gts))
+        matches = self.assigner.match(logits.float(), boxes, gts)
+        losses = self._logged(self.matching_losses(logits, boxes, gts, matches))
+        if mask_loss is not None:
+            num_predictions = logits[0, ..., 0].numel()
+            losses.update(mask_loss(matches.of_last_layer(num_predictions)))
         for group, *predictions in zip(groups, group_logits, group_boxes):
             by_layer = self.group_losses(*predictions, gts, group)
             losses.update(self._logged(by_layer, group.name))
@@ -179,11 +188,12 @@ class DETRHead(BaseModule):
         return dict(last, loss_aux=torch.stack(others).sum())
 
     def matching_losses(
-        self, logits: Tensor, boxes: Tensor, gts: GroundTruths
+        self, logits: Tensor, boxes: Tensor, gts: GroundTruths, matches: Matches | None = None
     ) -> dict[str, Tensor]:
-        """Match all layers and images, then compute each loss term per layer, see :meth:`loss_by_layer`."""
+        """Match all layers and images, unless they are, and compute each term per layer, see :meth:`loss_by_layer`."""
         logits = logits.float()
-        matches = self.assigner.match(logits, boxes, gts)
+        if matches is None:
+            matches = self.assigner.match(logits, boxes, gts)
         return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
 
     def group_losses(
@@ -276,13 +286,18 @@ class DETRHead(BaseModule):
         )
 
     def predict(
-        self, batch_data_samples: SampleList, rescale: bool = True, **states: Tensor
+        self,
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+        with_queries: bool = False,
+        **states: Tensor,
     ) -> InstanceList:
         """Turn the states of the last layer into results.
 
         Args:
             batch_data_samples (list[DetDataSample]): The images' meta information.
             rescale (bool): Whether boxes are in pixels of the image as it was loaded, or as it went into the model.
+            with_queries (bool): Whether results tell the index of their query, ``queries`` (N, ).
             **states (Tensor): The arguments of :meth:`forward`, each with the L decoder layers first.
 
         Returns:
@@ -290,16 +305,19 @@ class DETRHead(BaseModule):
         """
         last = {name: state[-1:] for name, state in states.items()}
         logits, boxes = self(**last)
-        boxes, scores, labels = self._best(logits[0].float(), boxes[0])
+        boxes, scores, labels, queries = self._best(logits[0].float(), boxes[0])
         metas = [sample.metainfo for sample in batch_data_samples]
-        bboxes = _in_pixels(boxes, metas, rescale)
-        return [
+        results = [
             InstanceData(bboxes=bboxes, scores=scores, labels=labels)
-            for bboxes, scores, labels in zip(bboxes, scores, labels)
+            for bboxes, scores, labels in zip(_in_pixels(boxes, metas, rescale), scores, labels)
         ]
+        if with_queries:
+            for result, result_queries in zip(results, queries):
+                result.queries = result_queries
+        return results
 
-    def _best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
+    def _best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores, labels and queries (B, N).
 
         With sigmoid a query may count for several classes; with softmax for its best one.
         """
@@ -314,7 +332,7 @@ class DETRHead(BaseModule):
             scores, query = scores.topk(limit)
             labels = labels.gather(1, query)
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
-        return boxes, scores, labels
+        return boxes, scores, labels, query
 
 
 def _with_class_weights(loss_cls: ConfigType, num_classes: int) -> dict:

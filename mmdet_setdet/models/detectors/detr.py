@@ -1,10 +1,13 @@
 """DETR: the flow from image to loss or result, in mmdet's frame."""
 
+from functools import partial
+
 import torch
 from mmdet.models.detectors import DetectionTransformer
 from mmdet.models.layers import SinePositionalEncoding
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from ...errors import InputError
@@ -12,6 +15,7 @@ from ...registry import MODELS
 from ..dense_heads import DETRHead
 from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels
+from ..mask_heads.detr_mask_head import ImageFeatures
 from ..queries import BoxPosition, DenoisingQueries, GroupQueries, QueryGroup, joint_mask
 
 
@@ -36,10 +40,14 @@ class DETR(DetectionTransformer):
             :class:`QueryGroup`.
         num_feature_levels (int): Number of feature maps to use, the last ones of the neck. Several levels are
             distinguished by ``level_embed`` and require an encoder and a decoder for several levels.
+        mask_head (dict, optional): A :class:`DETRMaskHead`, which predicts the masks of the queries. It requires the
+            backbone's finer maps: ``backbone.out_indices=(0, 1, 2, 3)``.
+        freeze_detector (bool): Train the mask head alone, on a detector that has been trained before. Denoising and
+            other query groups are left out then.
         **kwargs: As mmdet's ``DetectionTransformer``. ``encoder`` and ``decoder`` may name another ``type``.
 
     Raises:
-        InputError: The head is not one of this package, or a query group has no known type.
+        InputError: The head is not one of this package, a query group has no known type, or nothing is left to train.
     """
 
     default_types = dict(encoder='mmdet_setdet.DETREncoder', decoder='mmdet_setdet.DETRDecoder')
@@ -54,6 +62,8 @@ class DETR(DetectionTransformer):
         one_to_many: OptConfigType = None,
         query_groups: OptConfigType = None,
         num_feature_levels: int = 1,
+        mask_head: OptConfigType = None,
+        freeze_detector: bool = False,
         **kwargs,
     ) -> None:
         self.group_configs = dict(
@@ -63,6 +73,14 @@ class DETR(DetectionTransformer):
         self._check_head(bbox_head['type'])
         bbox_head = dict(bbox_head, num_pred_layer=decoder['num_layers'])
         super().__init__(*args, decoder=decoder, bbox_head=bbox_head, **kwargs)
+        self.freeze_detector = freeze_detector
+        if freeze_detector:
+            self.requires_grad_(False)
+            if mask_head is None:
+                raise InputError(
+                    'model.freeze_detector=True requires a mask_head: it alone is trained then'
+                )
+        self.mask_head = mask_head and MODELS.build(mask_head)
 
     def _check_head(self, head_type: str | type) -> None:
         head_class = MODELS.mmdet.get(head_type) if isinstance(head_type, str) else head_type
@@ -127,8 +145,74 @@ class DETR(DetectionTransformer):
         """Compute the losses of a batch of images (B, 3, H, W) and their data samples."""
         gts = GroundTruths.from_samples(batch_data_samples)
         feats = self.extract_feat(batch_inputs)
-        head_inputs = self.forward_transformer(feats, batch_data_samples, gts)
+        gts_of_groups = None if self.freeze_detector else gts
+        head_inputs, encoded = self._encode_and_decode(feats, batch_data_samples, gts_of_groups)
+        if self.mask_head is not None:
+            head_inputs['mask_loss'] = partial(
+                self.mask_head.loss,
+                states=self._mask_states(**head_inputs),
+                gts=gts,
+                features=self._mask_features(feats, **encoded),
+            )
         return self.bbox_head.loss(gts, **head_inputs)
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """Predict the results of a batch, see mmdet.
+
+        Returns:
+            list[DetDataSample]: The samples with ``pred_instances``: ``bboxes``, ``scores``, ``labels`` and, with a
+            mask head, ``masks``, bool, (N, H, W). If the mask head has stuff, also with ``pred_panoptic_seg``, whose
+            ``sem_seg`` (1, H, W) is a :func:`panoptic_map`.
+        """
+        if self.mask_head is None:
+            return super().predict(batch_inputs, batch_data_samples, rescale)
+        feats = self.extract_feat(batch_inputs)
+        head_inputs, encoded = self._encode_and_decode(feats, batch_data_samples)
+        results = self.bbox_head.predict(
+            batch_data_samples, rescale, with_queries=True, **head_inputs
+        )
+        results, panoptic_maps = self.mask_head.predict(
+            self._mask_states(**head_inputs),
+            self._mask_features(feats, **encoded),
+            results,
+            batch_data_samples,
+            self.bbox_head.num_classes,
+            rescale,
+        )
+        for sample, panoptic_map in zip(batch_data_samples, panoptic_maps):
+            if panoptic_map is not None:
+                sample.pred_panoptic_seg = PixelData(sem_seg=panoptic_map[None])
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps of the neck; with a mask head those of the backbone but the last come before."""
+        if self.mask_head is None:
+            return super().extract_feat(batch_inputs)
+        maps = self.backbone(batch_inputs)
+        num_used = len(self.neck.convs)
+        return *maps[:-1], *self.neck(maps[-num_used:])
+
+    def _mask_states(self, hidden_states: Tensor, groups=(), **others) -> Tensor:
+        """The last states of the matching queries, (B, M, C); query groups come before them."""
+        start = sum(len(group) for group in groups)
+        return hidden_states[-1][:, start:]
+
+    def _mask_features(
+        self, img_feats: tuple[Tensor, ...], memory: Tensor, levels: FeatureLevels
+    ) -> ImageFeatures:
+        """What masks read: of several feature levels the one of the backbone's last map, and the maps before that."""
+        num_extra = len(self.neck.extra_convs or ())
+        level = len(levels.shapes) - 1 - num_extra
+        num_finer = len(self.mask_head.adapters)
+        finer = img_feats[:num_finer]
+        return self.mask_head.encode(
+            img_feats[len(img_feats) - 1 - num_extra],
+            levels.split(memory)[level],
+            levels.masks[level],
+            finer[::-1],
+        )
 
     def forward_transformer(
         self,
@@ -147,11 +231,22 @@ class DETR(DetectionTransformer):
             dict: The inputs of the head: hidden states and what boxes start from, and ``groups``, the query groups
             that come before the matching queries, if there are any.
         """
+        head_inputs, _ = self._encode_and_decode(img_feats, batch_data_samples, gts)
+        return head_inputs
+
+    def _encode_and_decode(
+        self,
+        img_feats: tuple[Tensor],
+        batch_data_samples: OptSampleList = None,
+        gts: GroundTruths | None = None,
+    ) -> tuple[dict, dict]:
+        """As :meth:`forward_transformer`, with what a mask head reads besides: ``memory`` and ``levels``."""
         encoder_inputs, decoder_inputs = self.pre_transformer(img_feats, batch_data_samples)
         encoder_outputs = self.forward_encoder(**encoder_inputs)
         queries, head_inputs = self.pre_decoder(**encoder_outputs, gts=gts)
         decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)
-        return dict(**decoder_outputs, **head_inputs)
+        encoded = dict(memory=encoder_outputs['memory'], levels=encoder_inputs['levels'])
+        return dict(**decoder_outputs, **head_inputs), encoded
 
     def pre_transformer(
         self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None

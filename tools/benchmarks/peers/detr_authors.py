@@ -26,6 +26,8 @@ from .checkouts import find_checkout
 
 # DN-DETR's deformable parts, which are not used here, import a compiled operator.
 OPERATOR = 'MultiScaleDeformableAttention'
+# The checkout of each of their models.
+CHECKOUTS = {'detr': 'detr', 'detr-panoptic': 'detr', 'dn-detr': 'dn-detr'}
 # Both code bases give their top-level modules these names.
 OWN_MODULES = ('models', 'util', 'main', 'datasets', 'engine', OPERATOR)
 
@@ -33,6 +35,11 @@ OWN_MODULES = ('models', 'util', 'main', 'datasets', 'engine', OPERATOR)
 def load_detr(options: Options, weights: dict[str, Tensor]) -> 'AuthorsModel | None':
     """Return the DETR of facebookresearch/detr with our weights, None where it is not available."""
     return AuthorsModel.load('detr', 'detr_r50_150e', options, weights)
+
+
+def load_detr_instance(options: Options, weights: dict[str, Tensor]) -> 'AuthorsModel | None':
+    """Return the same with its mask head, on a frozen detector; None where it is not available."""
+    return AuthorsModel.load('detr-panoptic', 'detr_r50_instance', options, weights)
 
 
 def load_dn_detr(options: Options, weights: dict[str, Tensor]) -> 'AuthorsModel | None':
@@ -52,6 +59,9 @@ def as_targets(samples: list[DetDataSample]) -> list[dict[str, Tensor]]:
     targets = []
     for labels, boxes, count in zip(gts.labels, gts.boxes, gts.counts):
         targets.append(dict(labels=labels[:count], boxes=boxes[:count]))
+    if gts.image_masks:
+        for target, masks, count in zip(targets, gts.masks, gts.counts):
+            target['masks'] = masks[:count]
     return targets
 
 
@@ -59,7 +69,7 @@ class AuthorsModel:
     """A model of the authors with its criterion and post-processing.
 
     Args:
-        code (str): 'detr' or 'dn-detr'.
+        code (str): 'detr', 'detr-panoptic' or 'dn-detr'.
         arguments (list[str]): Their command line.
         device (str): 'cpu' or 'cuda'.
     """
@@ -67,7 +77,7 @@ class AuthorsModel:
     def __init__(self, code: str, arguments: list[str], device: str) -> None:
         self.code = code
         self.device = device
-        with _importing(find_checkout(code)), self._on_device():
+        with _importing(find_checkout(CHECKOUTS[code])), self._on_device():
             main = importlib.import_module('main')
             models = importlib.import_module('models')
             self.args = main.get_args_parser().parse_args(arguments)
@@ -75,6 +85,7 @@ class AuthorsModel:
             self.model, self.criterion, post_processors = build(self.args)
             self.nested_tensor = importlib.import_module('util.misc').NestedTensor
         self.post_process = post_processors['bbox']
+        self.post_process_masks = post_processors.get('segm')
         self.model.to(device)
         self.criterion.to(device)
 
@@ -85,7 +96,7 @@ class AuthorsModel:
         """Build their model as our config describes it.
 
         Args:
-            code (str): 'detr' or 'dn-detr'.
+            code (str): 'detr', 'detr-panoptic' or 'dn-detr'.
             config (str): Name of our config.
             options (Options): Device, and changes of the model.
             weights (dict[str, Tensor], optional): Our state dict, loaded under their names.
@@ -93,13 +104,14 @@ class AuthorsModel:
         Returns:
             AuthorsModel | None: None where their code is missing or cannot be imported.
         """
-        if find_checkout(code) is None:
+        checkout = find_checkout(CHECKOUTS[code])
+        if checkout is None:
             return None
         arguments = _command_line(code, our_config(config, options.model).model, options.device)
         try:
             authors = cls(code, arguments, options.device)
         except ImportError as error:
-            warnings.warn(f'{find_checkout(code)} is left out: {error}', stacklevel=2)
+            warnings.warn(f'{checkout} is left out: {error}', stacklevel=2)
             return None
         if weights is not None:
             names = authors.model.state_dict()
@@ -112,7 +124,7 @@ class AuthorsModel:
         padding = inputs.new_zeros(batch_size, height, width, dtype=torch.bool)
         images = self.nested_tensor(inputs, padding)
         with self._on_device():
-            if self.code == 'detr':
+            if self.code != 'dn-detr':
                 return self.model(images)
             patterns = self.args.num_patterns
             if targets is None:
@@ -122,18 +134,24 @@ class AuthorsModel:
             return self.model(images, dn_args=(targets, *noise, patterns))
 
     def loss(self, inputs: Tensor, samples: list[DetDataSample]) -> Tensor:
-        """Return DN-DETR's total loss."""
+        """Return the total loss."""
         targets = as_targets(samples)
-        outputs, denoising = self(inputs, targets)
+        outputs = self(inputs, targets)
+        arguments = outputs if self.code == 'dn-detr' else [outputs]
+        outputs, *denoising = arguments
         with self._on_device():
-            losses = self.criterion(outputs, targets, denoising)
+            losses = self.criterion(outputs, targets, *denoising)
         weights = self.criterion.weight_dict
         return sum(losses[name] * weights[name] for name in losses if name in weights)
 
     def predict(self, inputs: Tensor, samples: list[DetDataSample]) -> list[dict[str, Tensor]]:
-        """Return boxes in pixels, scores and labels of each image."""
+        """Return boxes in pixels, scores, labels and, with a mask head, masks of each image."""
         sizes = torch.tensor([sample.ori_shape for sample in samples], device=self.device)
-        return self.post_process(self(inputs), sizes)
+        outputs = self(inputs)
+        results = self.post_process(outputs, sizes)
+        if self.post_process_masks is not None:
+            results = self.post_process_masks(results, outputs, sizes, sizes)
+        return results
 
     def _on_device(self):
         """On a CPU, make calls of ``.cuda()`` and ``.to('cuda')`` do nothing."""
@@ -177,6 +195,9 @@ def _command_line(code: str, model: dict, device: str) -> list[str]:
             '--box_noise_scale',
             0,
         ]
+    if code == 'detr-panoptic':
+        # A file that would be loaded later, by their program: here it says only that the detector is frozen.
+        arguments += ['--masks', '--frozen_weights', '-', '--dropout', 0]
     return [str(argument) for argument in arguments]
 
 

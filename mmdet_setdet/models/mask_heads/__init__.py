@@ -1,0 +1,3 @@
+from .detr_mask_head import DETRMaskHead
+
+__all__ = ['DETRMaskHead']
