@@ -1,11 +1,18 @@
 """Query groups: queries that are trained beside the matching queries."""
 
-from .denoising import BoxPosition, Denoising, DenoisingQueries, masked_self_attention
+from .denoising import (
+    BoxPosition,
+    Denoising,
+    DenoisingQueries,
+    DINODenoising,
+    masked_self_attention,
+)
 from .group import GroupQueries, QueryGroup, joint_mask
 from .one_to_many import OneToMany
 
 __all__ = [
     'BoxPosition',
+    'DINODenoising',
     'Denoising',
     'DenoisingQueries',
     'GroupQueries',
