@@ -1,6 +1,7 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
@@ -18,7 +19,7 @@ from ...errors import InputError
 from ...registry import MODELS, TASK_UTILS
 from ..assignment import HungarianAssigner, Matches
 from ..ground_truths import GroundTruths
-from ..queries import GroupQueries
+from ..queries import GroupQueries, Proposals
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0, bg_cls_weight=0.1)
 L1_LOSS = dict(type='L1Loss', loss_weight=5.0)
@@ -52,7 +53,7 @@ class DETRHead(BaseModule):
         eps (float): References are kept this far from 0 and 1 before the inverse sigmoid (1e-3 in the authors' code of
             DN-DETR and in mmdet's head of DAB-DETR, 1e-5 in mmdet's other heads).
         log_layers (bool): Return every loss term of every layer under mmdet's names (``d0.loss_cls``,
-            ``dn_d0.loss_bbox``), instead of sums. Each logged scalar costs a device sync.
+            ``d0.dn_loss_bbox``), instead of sums. Each logged scalar costs a device sync.
         train_cfg (dict, optional): Has ``assigner``.
         test_cfg (dict, optional): ``max_per_img``, the number of results per image.
         init_cfg (dict, optional): Initialisation, as in mmengine.
@@ -142,18 +143,24 @@ class DETRHead(BaseModule):
         return self.fc_reg(F.relu(self.reg_ffn(hidden_states)))
 
     def loss(
-        self, gts: GroundTruths, groups: Sequence[GroupQueries] = (), **states: Tensor
+        self,
+        gts: GroundTruths,
+        groups: Sequence[GroupQueries] = (),
+        proposals: Proposals | None = None,
+        **states: Tensor,
     ) -> dict[str, Tensor]:
         """Compute the losses of a step.
 
         Args:
             gts (GroundTruths): The gts of the batch.
             groups (Sequence[GroupQueries]): The query groups that come before the matching queries.
+            proposals (Proposals, optional): What the encoder proposed, in two-stage detectors.
             **states (Tensor): The arguments of :meth:`forward`.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all
-            others, and ``loss_NAME`` per query group, over all layers. With ``log_layers`` every term of every layer.
+            others, ``loss_NAME`` per query group, over all layers, and ``loss_enc`` of proposals. With ``log_layers``
+            every term of every layer.
         """
         logits, boxes = self(**states)
         sizes = [len(group) for group in groups]
@@ -161,7 +168,11 @@ class DETRHead(BaseModule):
         *group_logits, logits = logits.split(sizes, 2)
         *group_boxes, boxes = boxes.split(sizes, 2)
 
-        losses = self._logged(self.matching_losses(logits, boxes, gts))
+        if proposals is None:
+            losses = self._logged(self.matching_losses(logits, boxes, gts))
+        else:
+            of_proposals, of_layers = self.losses_with_proposals(logits, boxes, gts, proposals)
+            losses = {**self._logged(of_layers), **self._logged(of_proposals, 'enc')}
         for group, *predictions in zip(groups, group_logits, group_boxes):
             by_layer = self.group_losses(*predictions, gts, group)
             losses.update(self._logged(by_layer, group.name))
@@ -184,6 +195,27 @@ class DETRHead(BaseModule):
         logits = logits.float()
         matches = self.assigner.match(logits, boxes, gts)
         return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
+
+    def losses_with_proposals(
+        self, logits: Tensor, boxes: Tensor, gts: GroundTruths, proposals: Proposals
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The losses of proposals, each (1, ), and of the matching queries, each (L, ), see :meth:`matching_losses`.
+
+        Proposals that have classes are as many as matching queries: they are matched and trained with them, as one
+        layer more.
+        """
+        of_proposals = proposals.logits[None], proposals.boxes[None]
+        if proposals.is_binary:
+            no_classes = replace(gts, labels=torch.zeros_like(gts.labels))
+            return (
+                self.matching_losses(*of_proposals, no_classes),
+                self.matching_losses(logits, boxes, gts),
+            )
+        logits = torch.cat([of_proposals[0], logits])
+        boxes = torch.cat([of_proposals[1], boxes])
+        losses = self.matching_losses(logits, boxes, gts)
+        first = {term: values[:1] for term, values in losses.items()}
+        return first, {term: values[1:] for term, values in losses.items()}
 
     def group_losses(
         self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries
@@ -348,7 +380,7 @@ def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         *others, last = values.unbind()
         named[f'{prefix}{term}'] = last
         for layer, value in enumerate(others):
-            named[f'{prefix}d{layer}.{term}'] = value
+            named[f'd{layer}.{prefix}{term}'] = value
     return named
 
 

@@ -9,6 +9,7 @@ from .denoising import (
 )
 from .group import GroupQueries, QueryGroup, joint_mask
 from .one_to_many import OneToMany
+from .proposals import Proposals
 
 __all__ = [
     'BoxPosition',
@@ -17,6 +18,7 @@ __all__ = [
     'DenoisingQueries',
     'GroupQueries',
     'OneToMany',
+    'Proposals',
     'QueryGroup',
     'joint_mask',
     'masked_self_attention',
