@@ -1,8 +1,11 @@
 """Convert checkpoints of other code bases to checkpoints of this one."""
 
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import torch
 from mmengine.config import Config
@@ -210,13 +213,22 @@ def _from_cvpods(weights: dict[str, Tensor], preprocessor: dict) -> dict[str, Te
     return adapted
 
 
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Within this context modules are built on the device ``meta``: with shapes, without memory."""
+    # mmdet's Swin Transformer reads the numbers of a linspace while it is built.
+    linspace = partial(torch.linspace, device='cpu')
+    with torch.device('meta'), mock.patch.object(torch, 'linspace', linspace):
+        yield
+
+
 @lru_cache
 def _expected_weights(config: Path, num_classes: int | None) -> dict[str, Tensor]:
     """Return the names and shapes of the weights of a config's model, without the memory for them."""
     cfg = Config.fromfile(config)
     if num_classes is not None:
         cfg.model.bbox_head.num_classes = num_classes
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+    with without_memory(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         return without_counters(MODELS.build(cfg.model).state_dict())
 
 

@@ -28,6 +28,11 @@ def small_model_cfg(name: str, **changes) -> Config:
         count // 4 for count in cfg.model.neck.in_channels
     ]  # ResNet-18 has a quarter of ResNet-50's
     changes = {'neck.in_channels': channels, **changes}
-    cfg.merge_from_dict(SMALL)
+    small = SMALL
+    if cfg.model.backbone.type == 'SwinTransformer':
+        # A quarter of Swin-L's channels, and one block in place of two.
+        changes.update({'backbone.embed_dims': 48, 'backbone.depths': (1, 1, 1, 1)})
+        small = {key: value for key, value in SMALL.items() if key != 'model.backbone.depth'}
+    cfg.merge_from_dict(small)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     return cfg.model

@@ -23,12 +23,13 @@ class DINO(DABDETR):
     Args:
         with_box_refine (bool): True.
         as_two_stage (bool): True.
+        learn_content (bool): True.
         dn_cfg (dict, optional): Options of :class:`DINODenoising`; None: no denoising.
         num_feature_levels (int): As :class:`DETR`.
         **kwargs: As :class:`DABDETR`.
 
     Raises:
-        InputError: ``with_box_refine`` or ``as_two_stage`` is False.
+        InputError: One of the first three is False.
     """
 
     default_types = dict(
@@ -42,15 +43,16 @@ class DINO(DABDETR):
         *args,
         with_box_refine: bool = True,
         as_two_stage: bool = True,
+        learn_content: bool = True,
         dn_cfg: OptConfigType = None,
         num_feature_levels: int = 4,
         query_groups: OptConfigType = None,
         **kwargs,
     ) -> None:
-        if not (with_box_refine and as_two_stage):
+        if not (with_box_refine and as_two_stage and learn_content):
             raise InputError(
-                'model.with_box_refine and model.as_two_stage must be True for DINO, got '
-                f'{with_box_refine} and {as_two_stage}'
+                'model.with_box_refine, as_two_stage and learn_content must be True for DINO, got '
+                f'{with_box_refine}, {as_two_stage} and {learn_content}'
             )
         super().__init__(
             *args,

@@ -69,14 +69,20 @@ class TwoStage:
             nn.init.xavier_uniform_(self.memory_trans_fc.weight)
 
     def forward_encoder(self, levels: FeatureLevels, **tokens: Tensor) -> dict:
-        """Encode as :meth:`DETR.forward_encoder`; ``levels`` are passed on."""
+        """Encode as :meth:`DETR.forward_encoder`; two stages pass ``levels`` on."""
         outputs = super().forward_encoder(levels=levels, **tokens)
-        return dict(outputs, levels=levels)
+        return dict(outputs, levels=levels) if self.as_two_stage else outputs
 
     def pre_decoder(
-        self, memory: Tensor, levels: FeatureLevels, gts: GroundTruths | None = None
+        self,
+        memory: Tensor,
+        gts: GroundTruths | None = None,
+        levels: FeatureLevels | None = None,
     ) -> tuple[dict, dict]:
-        """Prepare the queries as :meth:`DETR.pre_decoder`; with gts the head gets the ``proposals``, too."""
+        """Prepare the queries as :meth:`DETR.pre_decoder`; with gts the head gets the ``proposals``, too.
+
+        Two stages require ``levels``, the feature maps that memory comes from.
+        """
         if not self.as_two_stage:
             return super().pre_decoder(memory, gts)
         anchors, proposals = self.propose(memory, levels, gts is not None)
