@@ -12,14 +12,14 @@ UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(NUM_IDS) if i not in UNUSED)
 # Parameters with one row per class, and in some cases one more.
 CLASSIFIER = re.compile(r'bbox_head\.(fc_cls|cls_branches\.\d+)\.(weight|bias)$')
-LABEL_EMBEDDING = 'denoising.label_enc.weight'
+LABEL_EMBEDDINGS = ('denoising.label_enc.weight', 'dn_query_generator.label_embedding.weight')
 
 
 def keep_used_ids(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reduce parameters for 91 ids to mmdet's 80 classes; a row after the classes (no object, unknown) stays last."""
     kept = {}
     for name, value in weights.items():
-        if name == LABEL_EMBEDDING or CLASSIFIER.match(name):
+        if name in LABEL_EMBEDDINGS or CLASSIFIER.match(name):
             rows = [*COCO_IDS, *range(NUM_IDS, len(value))]
             value = value[torch.tensor(rows)]
         kept[name] = value
