@@ -1,4 +1,4 @@
-"""Makes tests/golden/*.npz: what the authors' DETR, DN-DETR and DINO compute with the weights and inputs of golden/cases.py.
+"""Makes tests/golden/*.npz: what the authors' DETRs compute with the weights and inputs of golden/cases.py.
 
 Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr, IDEA-Research/DN-DETR and
 IDEA-Research/DINO below ``$SETDET_REF``, in folders named ``owner+name``, and torchvision and, for DINO, timm installed
