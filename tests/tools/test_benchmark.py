@@ -33,9 +33,9 @@ TINY = {
 KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
 
 
-def measured(row, **options):
+def measured(row, model=TINY, **options):
     """All measurements of a row, by (case without its size, peer)."""
-    options = Options(repeats=1, model=TINY, **options)
+    options = Options(repeats=1, model=model, **options)
     results = [
         m
         for case in ROWS[row](options)
@@ -73,6 +73,13 @@ def test_inference_has_the_same_outputs():
     assert differences.pop(('DN-DETR R50', 'mmdet DAB-DETR')) is None
     assert {('DETR R50', 'mmdet'), ('DAB-DETR R50', 'mmdet')} <= differences.keys()
     assert max(differences.values()) < 1e-4
+
+
+def test_dino_equals_mmdets():
+    model = {**TINY, 'neck.in_channels': [128, 256, 512]}
+    differences = measured('dino', model, batch_size=1, size=(64, 96))
+    assert differences['DINO R50 step', 'mmdet'] < 1e-3
+    assert differences['DINO R50 inference', 'mmdet'] < 1e-4
 
 
 def test_memory_is_that_of_the_step():
