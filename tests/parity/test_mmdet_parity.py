@@ -142,6 +142,8 @@ def test_losses_and_gradients_of_two_stages_equal_mmdets(name, drawn):
     # The biases that mmdet's neck has not.
     assert {key for key in actual if key not in expected} <= biases_of_neck(actual)
     for key, value in expected.items():
+        if key.startswith('backbone'):  # compared by itself, in test_resnet.py
+            continue
         # A rectifier whose input lies within rounding of zero passes an entry on one side and not on the other.
         assert (actual[key] - value).norm() <= 1e-2 * value.norm() + 1e-6, key
 
