@@ -23,7 +23,7 @@ USED_IDS = {NUM_IDS: COCO_IDS, NUM_PANOPTIC_IDS: COCO_IDS + STUFF_IDS}
 DATA_SETS = {NUM_IDS: CocoDataset, NUM_PANOPTIC_IDS: CocoPanopticDataset}
 # Parameters with one row per class, and in some cases one more.
 CLASSIFIER = re.compile(r'bbox_head\.(fc_cls|cls_branches\.\d+)\.(weight|bias)$')
-LABEL_EMBEDDING = 'denoising.label_enc.weight'
+LABEL_EMBEDDINGS = ('denoising.label_enc.weight', 'dn_query_generator.label_embedding.weight')
 
 
 def num_ids(num_rows: int, num_extra_rows: int) -> int | None:
@@ -36,7 +36,7 @@ def keep_used_ids(weights: dict[str, Tensor], number: int = NUM_IDS) -> dict[str
     """Reduce parameters for the authors' classes to mmdet's; a row after them (no object, unknown) stays last."""
     kept = {}
     for name, value in weights.items():
-        if name == LABEL_EMBEDDING or CLASSIFIER.match(name):
+        if name in LABEL_EMBEDDINGS or CLASSIFIER.match(name):
             rows = [*USED_IDS[number], *range(number, len(value))]
             value = value[torch.tensor(rows)]
         kept[name] = value

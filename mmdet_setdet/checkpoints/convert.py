@@ -1,10 +1,14 @@
 """Convert checkpoints of other code bases to checkpoints of this one."""
 
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import torch
+from mmdet.models.backbones.swin import swin_converter
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import CheckpointLoader
@@ -21,6 +25,8 @@ from .safe_load import strict_loading
 from .safetensors import read_safetensors
 
 HF_FILES = ('model.safetensors', 'pytorch_model.bin')
+DINO_LABELS = 'dn_query_generator.label_embedding.weight'
+SWIN = 'backbone.0.patch_embed.proj.weight'
 # Keys below which files hold their weights.
 WRAPPERS = ('model', 'state_dict')
 
@@ -78,6 +84,8 @@ def rename(weights: dict[str, Tensor], family: str, source: str) -> dict[str, Te
     """
     renamed = {}
     original_name = {}
+    if SWIN in weights:
+        weights = _with_mmdets_swin(weights)
     for name, value in without_counters(weights).items():
         if NO_WEIGHTS.search(name):
             continue
@@ -93,6 +101,19 @@ def rename(weights: dict[str, Tensor], family: str, source: str) -> dict[str, Te
         renamed[new_name] = value
         original_name[new_name] = name
     return _join_projections(renamed)
+
+
+def _with_mmdets_swin(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename and reorder the weights of the authors' Swin Transformer, ``backbone.0.*``, to mmdet's ``backbone.*``."""
+    prefix = 'backbone.0.'
+    backbone = {}
+    others = {}
+    for name, value in weights.items():
+        if name.startswith(prefix):
+            backbone[name.removeprefix(prefix)] = value
+        else:
+            others[name] = value
+    return {**others, **swin_converter(backbone)}
 
 
 def _join_projections(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -183,6 +204,10 @@ def _fit(weights: dict[str, Tensor], family: str, name: str, keep_91: bool) -> _
     cfg = Config.fromfile(path)
     head = cfg.model.get('bbox_head')
     classifiers = [value for key, value in weights.items() if CLASSIFIER.match(key)]
+    if DINO_LABELS in weights and classifiers:
+        # The authors' embedding has rows that no class uses.
+        used_rows = weights[DINO_LABELS][: len(classifiers[0])]
+        weights = {**weights, DINO_LABELS: used_rows}
     if classifiers:
         num_extra_rows = 0 if head.loss_cls.use_sigmoid else 1
         number = num_ids(len(classifiers[0]), num_extra_rows)
@@ -211,13 +236,22 @@ def _from_cvpods(weights: dict[str, Tensor], preprocessor: dict) -> dict[str, Te
     return adapted
 
 
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Within this context modules are built on the device ``meta``: with shapes, without memory."""
+    # mmdet's Swin Transformer reads the numbers of a linspace while it is built.
+    linspace = partial(torch.linspace, device='cpu')
+    with torch.device('meta'), mock.patch.object(torch, 'linspace', linspace):
+        yield
+
+
 @lru_cache
 def _expected_weights(config: Path, num_classes: int | None) -> dict[str, Tensor]:
     """Return the names and shapes of the weights of a config's model, without the memory for them."""
     cfg = Config.fromfile(config)
     if num_classes is not None:
         cfg.model.bbox_head.num_classes = num_classes
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+    with without_memory(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         return without_counters(MODELS.build(cfg.model).state_dict())
 
 

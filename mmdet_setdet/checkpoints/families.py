@@ -36,6 +36,16 @@ _CROSSFORMER = (
 TASK_SIGNS = {'_imagenet': 'head.weight', '_ade20k': 'decode_head.conv_seg.weight'}
 _ENCODER = 'transformer.encoder.layers.0.'
 _DECODER = 'transformer.decoder.layers.0.'
+_DEFORMABLE = (
+    'query_embed.weight',
+    'transformer.reference_points.weight',
+    'transformer.level_embed',
+)
+_DINO = (
+    'label_enc.weight',
+    'transformer.enc_out_class_embed.weight',
+    'transformer.tgt_embed.weight',
+)
 # A family precedes those whose signs its checkpoints have, too.
 FAMILIES = {
     'detr': Family(
@@ -105,6 +115,41 @@ FAMILIES = {
             _DECODER + 'cross_attn.sampling_offsets.weight',
         ),
         ('dn_deformable_detr_r50_50e', 'dn_deformable_detr_r50_24e', 'dn_deformable_detr_r50_12e'),
+    ),
+    'dino-5scale': Family(
+        'IDEA-Research/DINO',
+        (*_DINO, 'input_proj.4.0.weight'),
+        ('dino_r50_5scale_12e',),
+    ),
+    'dino': Family(
+        'IDEA-Research/DINO',
+        _DINO,
+        ('dino_r50_4scale_12e', 'dino_r50_4scale_36e', 'dino_swin_l_4scale_12e'),
+    ),
+    'dn-dino': Family(
+        'IDEA-Research/DN-DETR, dn_dab_dino_deformable_detr',
+        (
+            'label_enc.weight',
+            'transformer.enc_output.weight',
+            'transformer.tgt_embed.weight',
+            'class_embed.6.weight',
+        ),
+        ('dn_dino_r50_36e',),
+    ),
+    'deformable-detr-refine': Family(
+        'fundamentalvision/Deformable-DETR, with refinement',
+        (*_DEFORMABLE, 'transformer.decoder.bbox_embed.0.layers.0.weight'),
+        ('deformable_detr_refine_r50_50e',),
+    ),
+    'deformable-detr': Family(
+        'fundamentalvision/Deformable-DETR',
+        _DEFORMABLE,
+        ('deformable_detr_r50_50e',),
+    ),
+    'deformable-detr-two-stage': Family(
+        'fundamentalvision/Deformable-DETR, two stages',
+        ('transformer.enc_output.weight', 'transformer.pos_trans.weight'),
+        ('deformable_detr_two_stage_r50_50e',),
     ),
     'dab-detr': Family(
         'IDEA-Research/DAB-DETR, DAB_DETR',

@@ -151,6 +151,37 @@ RENAMED['detr-panoptic'] = [
 NO_WEIGHTS = re.compile(r'\.(attn\.(biases|relative_position_index)|attn_mask)$')
 # The same names, without the label embedding.
 RENAMED['dab-detr'] = RENAMED['dn-detr']
+# Predictors that the decoder shares with the model are in a checkpoint twice.
+_TWO_STAGES = [
+    (r'^transformer\.decoder\.(class|bbox)_embed\.', r'\1_embed.'),
+    (r'^transformer\.enc_output\.', 'memory_trans_fc.'),
+    (r'^transformer\.enc_output_norm\.', 'memory_trans_norm.'),
+    (r'^transformer\.tgt_embed\.', 'tgt_embed.'),
+]
+RENAMED['dn-dino'] = [*_TWO_STAGES, *RENAMED['dn-deformable-detr']]
+RENAMED['deformable-detr'] = [
+    *_TWO_STAGES,
+    (r'^transformer\.reference_points\.', 'reference_points_fc.'),
+    (r'^transformer\.pos_trans\.', 'pos_trans_fc.'),
+    (r'^transformer\.pos_trans_norm\.', 'pos_trans_norm.'),
+    (r'^query_embed\.', 'query_embedding.'),
+    *RENAMED['dn-deformable-detr'],
+]
+RENAMED['deformable-detr-refine'] = RENAMED['deformable-detr']
+RENAMED['deformable-detr-two-stage'] = RENAMED['deformable-detr']
+RENAMED['dino'] = [
+    # Behind the predictors of six decoder layers.
+    (r'^transformer\.enc_out_(class|bbox)_embed\.', r'\1_embed.6.'),
+    (r'^label_enc\.', 'dn_query_generator.label_embedding.'),
+    *RENAMED['dn-dino'],
+    (r'^tgt_embed\.', 'query_embedding.'),
+    (r'^decoder\.post_norm\.', 'decoder.norm.'),
+]
+RENAMED['dino-5scale'] = [
+    (r'^input_proj\.3\.', 'neck.convs.3.'),
+    (r'^input_proj\.4\.', 'neck.extra_convs.0.'),
+    *RENAMED['dino'],
+]
 
 
 def our_name(source: str, name: str) -> str:

@@ -21,6 +21,7 @@ from mmdet_setdet.errors import InputError
 
 NAMES = author_names.load()
 FAMILY = {source: 'hf-detr' if source.startswith('hf') else source for source in NAMES}
+FAMILY['dino-swin'] = 'dino'
 SOFTMAX = ('detr', 'hf-detr')
 CONFIG = {
     'detr': 'detr_r50_500e.py',
@@ -29,6 +30,24 @@ CONFIG = {
     'dab-detr': 'dab_detr_r50_50e.py',
     'dn-deformable-detr': 'dn_deformable_detr_r50_50e.py',
     'dn-deformable-detr-encoder': 'dn_deformable_detr_encoder_r50_50e.py',
+    'deformable-detr': 'deformable_detr_r50_50e.py',
+    'deformable-detr-refine': 'deformable_detr_refine_r50_50e.py',
+    'deformable-detr-two-stage': 'deformable_detr_two_stage_r50_50e.py',
+    'dino': 'dino_r50_4scale_12e.py',
+    'dino-5scale': 'dino_r50_5scale_12e.py',
+    'dino-swin': 'dino_swin_l_4scale_12e.py',
+    'dn-dino': 'dn_dino_r50_36e.py',
+}
+# Classifiers have a weight and a bias, one per decoder layer or one for all, and one for proposals of the encoder.
+CLASSIFIERS = {
+    'dn-deformable-detr': 6,
+    'deformable-detr': 6,
+    'deformable-detr-refine': 6,
+    'deformable-detr-two-stage': 7,
+    'dino': 7,
+    'dino-5scale': 7,
+    'dino-swin': 7,
+    'dn-dino': 7,
 }
 
 
@@ -59,19 +78,20 @@ def test_every_name_finds_its_place_and_every_class_its_row(source, tmp_path, ca
     state = converted['state_dict']
     rows = [float(i) for i in COCO_IDS]
     classifiers = [name for name in state if re.search(r'fc_cls\.|cls_branches\.', name)]
-    assert len(classifiers) == (
-        12 if source == 'dn-deformable-detr' else 2
-    )  # one for each decoder layer
+    assert len(classifiers) == 2 * CLASSIFIERS.get(source, 1)
     for name in classifiers:
         assert state[name].view(len(state[name]), -1)[:, 0].tolist() == rows + [91.0] * (
             FAMILY[source] in SOFTMAX
         )
     if source.startswith('dn-'):
         assert state['denoising.label_enc.weight'][:, 7].tolist() == [*rows, 91.0]
+    if source.startswith('dino'):
+        assert state['dn_query_generator.label_embedding.weight'][:, 7].tolist() == rows
     assert converted['meta']['dataset_meta']['classes'] == CocoDataset.METAINFO['classes']
     printed = capsys.readouterr().out
     assert f'({FAMILY[source]}, guessed)' in printed
-    assert f'fits: {CONFIG[FAMILY[source]]}' in printed
+    config = CONFIG.get(source) or CONFIG[FAMILY[source]]
+    assert re.search(f'fits: .*{config}', printed)
 
 
 @pytest.mark.parametrize('source', ['detr', 'dn-detr', 'hf-timm'])

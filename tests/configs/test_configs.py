@@ -7,6 +7,7 @@ from helpers.configs import CONFIGS, DENSE, small_model_cfg
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
+from mmdet_setdet.checkpoints.convert import without_memory
 from mmdet_setdet.models.layers import FrozenBatchNorm2d
 
 # What users load by name. A name that goes breaks their commands.
@@ -20,6 +21,8 @@ dn_detr_r50_dc5_3pat_12e dn_detr_r101_dc5_3pat_12e
 dn_deformable_detr_encoder_r50_12e dn_deformable_detr_encoder_r50_50e dn_deformable_detr_encoder_r101_12e
 dn_deformable_detr_r50_12e dn_deformable_detr_r50_24e dn_deformable_detr_r50_50e
 dn_vanilla_detr_r50_50e dn_conditional_detr_r50_50e dn_plain_deformable_detr_r50_50e
+deformable_detr_r50_50e deformable_detr_refine_r50_50e deformable_detr_two_stage_r50_50e
+dino_r50_4scale_12e dino_r50_4scale_36e dino_r50_5scale_12e dino_swin_l_4scale_12e dn_dino_r50_36e
 retinanet_crossformer_s_fpn_1x retinanet_crossformer_b_fpn_1x
 mask_rcnn_crossformer_s_fpn_1x mask_rcnn_crossformer_b_fpn_1x
 mask_rcnn_crossformer_s_fpn_3x mask_rcnn_crossformer_b_fpn_3x
@@ -68,7 +71,7 @@ def build_on_meta(name, **changes):
     """The model of a config without memory; ``changes`` are merged into the model first."""
     cfg = load(name)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-    with torch.device('meta'):
+    with without_memory():
         return MODELS.build(cfg.model)
 
 
@@ -114,6 +117,10 @@ SCHEDULES = {
     'dn_deformable_detr_encoder_r50_50e.py': (50, [40], 16, 1),
     'dn_deformable_detr_encoder_r50_12e.py': (12, [11], 16, 1),
     'dn_deformable_detr_encoder_r101_12e.py': (12, [11], 16, 1),
+    'dino_r50_4scale_12e.py': (12, [11], 16, 2),
+    'dino_r50_4scale_36e.py': (36, [30], 16, 2),
+    'dino_r50_5scale_12e.py': (12, [11], 16, 1),
+    'dn_dino_r50_36e.py': (36, [30], 16, 2),
 }
 
 
@@ -150,6 +157,10 @@ MILLIONS = {
     'dab_detr_r50_50e.py': 44,
     'dn_deformable_detr_r50_50e.py': 47,
     'dn_deformable_detr_encoder_r50_50e.py': 48,
+    'deformable_detr_r50_50e.py': 40,
+    'deformable_detr_refine_r50_50e.py': 41,
+    'deformable_detr_two_stage_r50_50e.py': 41,
+    'dino_r50_4scale_12e.py': 47,
 }
 
 
@@ -181,7 +192,7 @@ def test_mask_head_learns_alone(name):
     assert model.bbox_head.num_classes == (133 if num_things else 80)
 
 
-WITH_DENOISING = [name for name in NAMES if name.startswith('dn_')]
+WITH_DENOISING = [name for name in NAMES if name.startswith('dn_') and 'dino' not in name]
 
 
 @pytest.mark.parametrize('name', WITH_DENOISING)
@@ -189,6 +200,24 @@ def test_denoising_is_the_published_one(name):
     assert load(name).model.denoising == dict(
         num_groups=5, label_noise_scale=0.2, box_noise_scale=0.4
     )
+
+
+def test_contrastive_denoising_is_dinos():
+    dino = load('dino_r50_4scale_12e.py').model.dn_cfg
+    assert (dino.label_noise_scale, dino.box_noise_scale) == (0.5, 1.0)
+    assert dino.group_cfg.num_dn_queries == 100
+    dn_dino = load('dn_dino_r50_36e.py').model.denoising
+    assert (dn_dino.label_noise_scale, dn_dino.box_noise_scale) == (0.5, 1.0)
+    assert dn_dino.contrastive
+    assert dn_dino.num_queries == 200, 'positive and negative ones'
+
+
+def test_deformable_detr_learns_at_rates_of_its_own():
+    cfg = load('deformable_detr_two_stage_r50_50e.py')
+    assert cfg.optim_wrapper.optimizer.lr == 2e-4
+    assert cfg.auto_scale_lr.base_batch_size == 32
+    slower = ('backbone', 'sampling_offsets', 'reference_points')
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {key: dict(lr_mult=0.1) for key in slower}
 
 
 def test_dab_detr_is_without_denoising():

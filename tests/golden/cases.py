@@ -32,6 +32,19 @@ LEVELS = {'neck.in_channels': [512, 1024, 2048]}
 R101 = {'backbone.depth': 101}
 # Without noise denoising is the same in every run: noised queries are the objects themselves.
 NOISELESS = {'denoising.label_noise_scale': 0.0, 'denoising.box_noise_scale': 0.0}
+# DN-DETR's contrastive denoising works with noise only. Half of what the groups share are negative queries.
+DN_DINO = {
+    'denoising.label_noise_scale': 0.0,
+    'denoising.box_noise_scale': 1e-9,
+    'denoising.num_queries': 100,
+    'decoder.num_layers': 6,
+}
+DINO = {
+    'dn_cfg.label_noise_scale': 0.0,
+    'dn_cfg.box_noise_scale': 0.0,
+    'dn_cfg.group_cfg.num_dn_queries': 50,
+    'decoder.num_layers': 6,
+}
 CASES = {
     'detr_r50': ('detr_r50_150e.py', SIZE),
     'detr_r50_dc5': ('detr_r50_150e.py', {**SIZE, **DC5}),
@@ -44,6 +57,8 @@ CASES = {
         'dn_deformable_detr_encoder_r50_50e.py',
         {**SIZE, **NOISELESS, **LEVELS},
     ),
+    'dn_dino_r50': ('dn_dino_r50_36e.py', {**SIZE, **LEVELS, **DN_DINO}),
+    'dino_r50': ('dino_r50_4scale_12e.py', {**SIZE, **LEVELS, **DINO}),
 }
 # With the weights of seed 7 a rectifier of this model lies so near zero that gradients hang on rounding.
 SEEDS = {'detr_r101': 8}
@@ -80,6 +95,12 @@ WATCHED = (
     'bbox_head.cls_branches.1.weight',
     'bbox_head.reg_branches.0.0.weight',
     'bbox_head.reg_branches.2.4.bias',
+    'memory_trans_fc.weight',
+    'memory_trans_norm.bias',
+    'dn_query_generator.label_embedding.weight',
+    'decoder.norm.weight',
+    'bbox_head.cls_branches.6.weight',
+    'bbox_head.reg_branches.6.0.weight',
 )
 QUERIES = slice(0, None, 5)  # Every fifth matching query is kept, and with it half of its logits.
 CLASSES = slice(0, None, 2)
@@ -112,6 +133,8 @@ def build(name: str) -> nn.Module:
     """Our model of a case, in training mode without dropout."""
     config, changes = CASES[name]
     model = MODELS.build(small_model_cfg(config, **changes))
+    if name == 'dino_r50':
+        share_predictors(model.bbox_head)
     seeded_weights(model, SEEDS.get(name, 7))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -122,18 +145,30 @@ def build(name: str) -> nn.Module:
     return model
 
 
-def batch():
-    """Three images of different sizes in one padded batch, and their ground truths."""
-    return ragged_batch((3, 1, 7), seed=3)
+def share_predictors(head: nn.Module) -> None:
+    """Make decoder layers share their predictors, as in the authors' DINO; proposals have their own."""
+    for branches in (head.cls_branches, head.reg_branches):
+        for layer in range(1, head.num_pred_layer):
+            branches[layer] = branches[0]
+
+
+def batch(name: str):
+    """Three images of different sizes in one padded batch, and their ground truths.
+
+    DN-DETR's contrastive denoising takes the wrong halves of a batch for negative: there it is the last image alone.
+    """
+    inputs, samples = ragged_batch((3, 1, 7), seed=3)
+    return (inputs[2:], samples[2:]) if name == 'dn_dino_r50' else (inputs, samples)
 
 
 def ours(name: str) -> dict:
     """Everything that is compared, computed by our code; the authors' results are given the same names and shapes."""
     model = build(name)
-    inputs, samples = batch()
+    inputs, samples = batch(name)
     gts = GroundTruths.from_samples(samples)
     states = model.forward_transformer(model.extract_feat(inputs), samples, gts)
     groups = states.pop('groups', [])
+    proposals = states.pop('proposals', None)
     logits, boxes = model.bbox_head(**states)
     head, result = model.bbox_head, {}
     for denoising in groups:
@@ -143,7 +178,11 @@ def ours(name: str) -> dict:
         losses = head.group_losses(dn_logits, dn_boxes, gts, denoising)
         result.update({f'dn_{term}': value for term, value in losses.items()})
         logits, boxes = logits[:, :, noised:], boxes[:, :, noised:]
-    losses = head.matching_losses(logits, boxes, gts)
+    if proposals is None:
+        losses = head.matching_losses(logits, boxes, gts)
+    else:
+        of_proposals, losses = head.losses_with_proposals(logits, boxes, gts, proposals)
+        result.update({f'enc_{term}': value for term, value in of_proposals.items()})
     matches = head.assigner.match(logits, boxes, gts)
     result.update(
         logits=logits, boxes=boxes, **losses, matches=torch.stack([matches.pred, matches.gt], 1)

@@ -1,8 +1,8 @@
-"""Makes tests/golden/*.npz: what the authors' DETR and DN-DETR compute with the weights and inputs of golden/cases.py.
+"""Makes tests/golden/*.npz: what the authors' DETRs compute with the weights and inputs of golden/cases.py.
 
-Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr and IDEA-Research/DN-DETR below
-``$SETDET_REF``, in folders named ``owner+name``, and torchvision installed with ``--no-deps`` beside this project's
-environment (a plain ``pip install torchvision`` would replace torch)::
+Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr, IDEA-Research/DN-DETR and
+IDEA-Research/DINO below ``$SETDET_REF``, in folders named ``owner+name``, and torchvision and, for DINO, timm installed
+with ``--no-deps`` beside this project's environment (a plain ``pip install torchvision`` would replace torch)::
 
     SETDET_REF=~/checkouts python tests/golden/make_golden.py [CASE ...]
 
@@ -25,19 +25,31 @@ import torch
 from mmdet_setdet.checkpoints.key_maps import our_name
 
 TESTS = Path(__file__).parents[1]
-CODE = {'detr': 'facebookresearch+detr', 'dn-detr': 'IDEA-Research+DN-DETR'}
+CODE = {
+    'detr': 'facebookresearch+detr',
+    'dn-detr': 'IDEA-Research+DN-DETR',
+    'dino': 'IDEA-Research+DINO',
+}
 # By the beginning of a case's name, the longest first: the key map for its weights.
 SOURCES = {
     'dn_deformable_detr_encoder': 'dn-deformable-detr-encoder',
     'dn_deformable_detr': 'dn-deformable-detr',
     'dn_detr': 'dn-detr',
+    'dn_dino': 'dn-dino',
     'detr': 'detr',
+    'dino': 'dino',
 }
 BUILDERS = {
     'dn-detr': 'build_DABDETR',
     'dn-deformable-detr': 'build_dab_deformable_detr',
     'dn-deformable-detr-encoder': 'build_dab_deformable_detr_deformable_encoder_only',
+    'dn-dino': 'build_dab_dino_deformable_detr',
 }
+# How a case of DN-DETR's code is denoised: without noise, or, as its contrastive denoising requires, with hardly any.
+DENOISING = ['--use_dn', '--label_noise_scale', '0', '--box_noise_scale', '0', '-m', 'dn_dab_detr']
+CONTRASTIVE = ['--use_dn', '--label_noise_scale', '0', '--box_noise_scale', '1e-9', '--contrastive']
+CONTRASTIVE += ['--scalar', '100', '--two_stage', '--use_mqs', '--use_lft', '--dec_layers', '6']
+CONTRASTIVE += ['-m', 'dn_dab_dino_deformable_detr']
 
 
 def authors_on_cpu(checkout: Path) -> None:
@@ -104,22 +116,34 @@ def build_authors(code: str, case: str):
     argv += ['--dilation'] if 'dc5' in case else []
     argv += ['--backbone', 'resnet101'] if 'r101' in case else []
     if code in BUILDERS:
-        argv += [
-            '--use_dn',
-            '--label_noise_scale',
-            '0',
-            '--box_noise_scale',
-            '0',
-            '-m',
-            'dn_dab_detr',
-        ]
+        argv += CONTRASTIVE if code == 'dn-dino' else DENOISING
         argv += ['--num_patterns', '3'] if '3pat' in case else []
         argv += ['--transformer_activation', 'relu'] if 'deformable' in case else []
+    if code == 'dino':
+        return build_dino()
     import main
     import models
 
     args = main.get_args_parser().parse_args(argv)
     model, criterion, _ = getattr(models, BUILDERS.get(code, 'build_model'))(args)
+    use_torch_twin()
+    return model.train(), criterion, args
+
+
+def build_dino():
+    """The authors' DINO with four scales, its criterion, and the arguments."""
+    import timm.layers
+
+    sys.modules.setdefault('timm.models.layers', timm.layers)
+    from models.dino import build_dino as build
+    from util.slconfig import SLConfig
+
+    args = SLConfig.fromfile('config/DINO/DINO_4scale.py')
+    noise = dict(dn_number=50, dn_label_noise_ratio=0, dn_box_noise_scale=0)
+    # One label more is embedded than told; ours has no row that no class uses.
+    labels = dict(dn_labelbook_size=90)
+    args.merge_from_dict(dict(enc_layers=2, num_queries=20, device='cpu', **noise, **labels))
+    model, criterion, _ = build(args)
     use_torch_twin()
     return model.train(), criterion, args
 
@@ -147,7 +171,16 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
         targets.append(dict(labels=sample.gt_instances.labels, boxes=boxes))
     images = NestedTensor(inputs, mask)
     result = {}
-    if code in BUILDERS:
+    denoised = 'tgt_{term}{layer}'
+    if code == 'dino':
+        outputs = model(images, targets)
+        losses = criterion(outputs, targets)
+        noised = outputs['dn_meta']['output_known_lbs_bboxes']
+        noised = [*noised['aux_outputs'], noised]
+        result['dn_logits'] = torch.stack([layer['pred_logits'] for layer in noised])
+        result['dn_boxes'] = torch.stack([layer['pred_boxes'] for layer in noised])
+        denoised = '{term}_dn{layer}'
+    elif code in BUILDERS:
         dn_args = (
             targets,
             args.scalar,
@@ -155,6 +188,7 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
             args.box_noise_scale,
             args.num_patterns,
         )
+        dn_args += (True,) if code == 'dn-dino' else ()
         outputs, known = model(images, dn_args=dn_args)
         losses = criterion(outputs, targets, known)
         result['dn_logits'], result['dn_boxes'] = known['output_known_lbs_bboxes']
@@ -165,14 +199,16 @@ def authors_results(code: str, case: str, weights: dict, inputs, samples) -> dic
     result['logits'] = torch.stack([layer['pred_logits'] for layer in layers])
     result['boxes'] = torch.stack([layer['pred_boxes'] for layer in layers])
     terms = dict(loss_cls='loss_ce', loss_bbox='loss_bbox', loss_iou='loss_giou')
-    for part, prefix in (('', ''), ('dn_', 'tgt_'))[: 1 + (code in BUILDERS)]:
-        for ours, theirs in terms.items():
-            keys = [f'{prefix}{theirs}_{layer}' for layer in range(len(layers) - 1)] + [
-                prefix + theirs
-            ]
-            result[part + ours] = torch.stack(
-                [losses[key] * criterion.weight_dict[key] for key in keys]
-            )
+    suffixes = [f'_{layer}' for layer in range(len(layers) - 1)] + ['']
+    for ours, theirs in terms.items():
+        keys = {ours: [theirs + suffix for suffix in suffixes]}
+        if 'dn_logits' in result:
+            keys[f'dn_{ours}'] = [denoised.format(term=theirs, layer=suffix) for suffix in suffixes]
+        if 'dino' in code:
+            keys[f'enc_{ours}'] = [theirs + ('_interm' if code == 'dino' else '_enc')]
+        for term, names_of_term in keys.items():
+            weighted = [losses[key] * criterion.weight_dict[key] for key in names_of_term]
+            result[term] = torch.stack(weighted)
     sum(
         losses[key] * weight for key, weight in criterion.weight_dict.items() if key in losses
     ).backward()
@@ -197,7 +233,8 @@ def flat_matches(matcher, layers: list, targets: list) -> torch.Tensor:
 def make(case: str) -> None:
     """Makes one golden file and says how far ours is from it."""
     code = next(code for prefix, code in SOURCES.items() if case.startswith(prefix))
-    checkout = Path(os.environ['SETDET_REF']) / CODE['dn-detr' if code in BUILDERS else 'detr']
+    checkout = Path(os.environ['SETDET_REF']) / CODE['dn-detr' if code in BUILDERS else code]
+    os.chdir(checkout)
     sys.path.insert(0, str(TESTS))
     from golden import cases
     from mmengine.registry import init_default_scope
@@ -207,7 +244,7 @@ def make(case: str) -> None:
     weights = cases.build(case).state_dict()
     authors_on_cpu(checkout)
     with mock.patch.object(argparse.ArgumentParser, 'exit', side_effect=RuntimeError):
-        theirs = authors_results(code, case, weights, *cases.batch())
+        theirs = authors_results(code, case, weights, *cases.batch(case))
     theirs = {
         key: value.astype(np.float32) if value.dtype == np.float64 else value
         for key, value in theirs.items()

@@ -1,8 +1,8 @@
 """Names and shapes of the weights in published checkpoints, from ``golden/author_names.json``.
 
 Written by hand from the models of their code bases, at the revisions in ``golden/sources.json`` (facebookresearch/detr,
-IDEA-Research/DN-DETR) and from IDEA-Research/DAB-DETR 723ddb8 and transformers 5.23; ``hf-*`` are what transformers
-saves, ``hf5-*`` the names within its models since version 5::
+IDEA-Research/DN-DETR and DINO) and from IDEA-Research/DAB-DETR 723ddb8, fundamentalvision/Deformable-DETR 11169a6 and
+transformers 5.23; ``hf-*`` are what transformers saves, ``hf5-*`` the names within its models since version 5::
 
     json.dump(fold({name: list(value.shape) for name, value in model.state_dict().items()}), file)
 """
@@ -50,7 +50,7 @@ def unfold(tree: dict, prefix: str = '') -> dict:
 
 
 def load() -> dict[str, dict[str, list[int]]]:
-    """Return {source: {name: shape}} of models with ResNet-50 and COCO's 91 ids."""
+    """Return {source: {name: shape}} of models with ResNet-50, or Swin-L, and COCO's 91 ids."""
     path = GOLDEN / 'author_names.json'
     trees = json.loads(path.read_text())
     return {source: unfold(tree) for source, tree in trees.items()}

@@ -30,6 +30,11 @@ def small_model_cfg(name: str, **changes) -> Config:
     changes = {'neck.in_channels': channels, **changes}
     if 'mask_head' in cfg.model:
         changes = {'mask_head.in_channels': [256, 128, 64], **changes}
-    cfg.merge_from_dict(SMALL)
+    small = SMALL
+    if cfg.model.backbone.type == 'SwinTransformer':
+        # A quarter of Swin-L's channels, and one block in place of two.
+        changes.update({'backbone.embed_dims': 48, 'backbone.depths': (1, 1, 1, 1)})
+        small = {key: value for key, value in SMALL.items() if key != 'model.backbone.depth'}
+    cfg.merge_from_dict(small)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     return cfg.model

@@ -1,7 +1,6 @@
 """A pytest plugin: mmdet's types for detectors, heads and the Hungarian assigner build ours of the same name.
 
-``pytest -p helpers.mmdet_types`` so runs mmdet's own tests on our classes, see ``tests/run_mmdet_tests.py``. Two-stage
-Deformable DETR, which ours does not have, stays mmdet's.
+``pytest -p helpers.mmdet_types`` so runs mmdet's own tests on our classes, see ``tests/run_mmdet_tests.py``.
 """
 
 from pathlib import Path
@@ -23,23 +22,12 @@ MODEL_NAMES = (
     'DABDETRHead',
     'DeformableDETR',
     'DeformableDETRHead',
+    'DINO',
+    'DINOHead',
 )
 
-
-def one_stage_is_ours(name: str):
-    """Return a builder of our class, but of mmdet's where two stages are asked for."""
-    ours, mmdets = registry.MODELS.get(f'mmdet_setdet.{name}'), MODELS.get(name)
-
-    def build(*args, **kwargs):
-        chosen = mmdets if kwargs.get('as_two_stage') else ours
-        print(f'{name}: {chosen.__module__}')
-        return chosen(*args, **kwargs)
-
-    return build
-
-
 for model_name in MODEL_NAMES:
-    MODELS.module_dict[model_name] = one_stage_is_ours(model_name)
+    MODELS.module_dict[model_name] = registry.MODELS.get(f'mmdet_setdet.{model_name}')
 hungarian = registry.TASK_UTILS.get('mmdet_setdet.HungarianAssigner')
 TASK_UTILS.module_dict['HungarianAssigner'] = hungarian
 assigners.HungarianAssigner = hungarian

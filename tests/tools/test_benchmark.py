@@ -33,9 +33,9 @@ TINY = {
 KEYS = {'row', 'case', 'ours_ms', 'peer', 'peer_ms', 'ratio', 'max_abs_diff'}
 
 
-def measured(row, **options):
+def measured(row, model=TINY, **options):
     """All measurements of a row, by (case without its size, peer)."""
-    options = Options(repeats=1, model=TINY, **options)
+    options = Options(repeats=1, model=model, **options)
     results = [
         m
         for case in ROWS[row](options)
@@ -81,6 +81,13 @@ def test_masks_are_those_of_the_authors(monkeypatch):
     assert differences.pop(('DETR R50 inference', 'ours without masks')) is None
     # What is left are the authors', where their code is.
     assert all(difference < 1e-3 for difference in differences.values())
+
+
+def test_dino_equals_mmdets():
+    model = {**TINY, 'neck.in_channels': [128, 256, 512]}
+    differences = measured('dino', model, batch_size=1, size=(64, 96))
+    assert differences['DINO R50 step', 'mmdet'] < 1e-3
+    assert differences['DINO R50 inference', 'mmdet'] < 1e-4
 
 
 def test_memory_is_that_of_the_step():

@@ -6,6 +6,7 @@ A row maps options to cases. To add one, write a module with a function ``cases`
 from . import (
     backbone,
     deformable_attention,
+    dino,
     growth,
     inference,
     masks,
@@ -23,6 +24,7 @@ ROWS = {
     'train-step': train_step.cases,
     'inference': inference.cases,
     'masks': masks.cases,
+    'dino': dino.cases,
     'memory': memory.cases,
     'growth': growth.cases,
     'deformable-attention': deformable_attention.cases,

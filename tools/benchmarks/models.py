@@ -19,6 +19,7 @@ from .options import Options
 MMDET_CONFIGS = {
     'detr_r50_150e': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
     'dab_detr_r50_50e': 'mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py',
+    'dino_r50_4scale_12e': 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
 }
 # The authors' code counts COCO's ids up to 90 as classes; with as many everywhere, all sides take the same weights.
 NUM_CLASSES = 91
@@ -51,9 +52,9 @@ def perturb_weights(model: nn.Module, seed: int = 0, box_gain: float = 1.0) -> n
     return model
 
 
-def mmdet_model(config: str, options: Options) -> nn.Module:
-    """Build mmdet's counterpart of one of our configs, with random weights."""
-    cfg = _merged(get_config(MMDET_CONFIGS[config]), options.model)
+def mmdet_model(config: str, options: Options, changes: dict | None = None) -> nn.Module:
+    """Build mmdet's counterpart of one of our configs, with random weights and ``changes`` of its model."""
+    cfg = _merged(get_config(MMDET_CONFIGS[config]), {**options.model, **(changes or {})})
     model = build_model(cfg.model, seed=options.seed)
     perturb_weights(model, options.seed)
     return model.to(options.device)

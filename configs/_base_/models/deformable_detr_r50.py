@@ -1,4 +1,5 @@
-# Deformable DETR with ResNet-50 (arXiv 2010.04159), one stage: the model alone. model.with_box_refine=True refines.
+# Deformable DETR with ResNet-50 (arXiv 2010.04159): the model alone. model.with_box_refine=True refines boxes,
+# model.as_two_stage=True lets the encoder propose where to start.
 _base_ = 'conditional_detr_r50.py'
 
 width = 256
@@ -25,6 +26,7 @@ model = dict(
     with_box_refine=False,
     backbone=dict(out_indices=(1, 2, 3)),
     neck=dict(
+        type='mmdet_setdet.ChannelMapper',
         in_channels=[512, 1024, 2048],
         norm_cfg=dict(type='GN', num_groups=32),
         num_outs=levels),

@@ -44,7 +44,13 @@ class Matches:
 
     @classmethod
     def known(
-        cls, counts: list[int], num_gts: int, num_groups: int, num_layers: int, device: torch.device
+        cls,
+        counts: list[int],
+        num_gts: int,
+        num_groups: int,
+        num_layers: int,
+        device: torch.device,
+        group_size: int | None = None,
     ) -> 'Matches':
         """Return the matches of denoising queries: query g of every group belongs to ground truth g of its image.
 
@@ -65,18 +71,21 @@ class Matches:
 
         Args:
             counts (list[int]): Number of ground truths per image, (B, ).
-            num_gts (int): G, the number to which they are padded. An image has ``num_groups * G`` queries.
+            num_gts (int): G, the number to which they are padded.
             num_groups (int): Number of query groups.
             num_layers (int): Number of decoder layers L.
             device (torch.device): Device of the result.
+            group_size (int, optional): Number of queries per group, G by default. Those after the first G are not
+                matched.
         """
+        group_size = num_gts if group_size is None else group_size
         is_gt = np.arange(num_gts) < np.asarray(counts)[:, None]
         image, g = np.nonzero(is_gt)  # the image of each ground truth and its index there
         # All layers x groups x ground truths, which broadcast against each other.
         layer = np.arange(num_layers)[:, None, None]
         group = np.arange(num_groups)[:, None]
         problem = layer * len(counts) + image
-        pred = (problem * num_groups + group) * num_gts + g
+        pred = (problem * num_groups + group) * group_size + g
         gt = np.broadcast_to(image * num_gts + g, pred.shape)
         layer = np.broadcast_to(layer, pred.shape)
         return cls.from_numpy(

@@ -1,6 +1,7 @@
 """DETR's head: hidden states -> classes and boxes -> losses or results."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
@@ -18,7 +19,7 @@ from ...errors import InputError
 from ...registry import MODELS, TASK_UTILS
 from ..assignment import HungarianAssigner, Matches
 from ..ground_truths import GroundTruths
-from ..queries import GroupQueries
+from ..queries import GroupQueries, Proposals
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0, bg_cls_weight=0.1)
 L1_LOSS = dict(type='L1Loss', loss_weight=5.0)
@@ -52,7 +53,7 @@ class DETRHead(BaseModule):
         eps (float): References are kept this far from 0 and 1 before the inverse sigmoid (1e-3 in the authors' code of
             DN-DETR and in mmdet's head of DAB-DETR, 1e-5 in mmdet's other heads).
         log_layers (bool): Return every loss term of every layer under mmdet's names (``d0.loss_cls``,
-            ``dn_d0.loss_bbox``), instead of sums. Each logged scalar costs a device sync.
+            ``d0.dn_loss_bbox``), instead of sums. Each logged scalar costs a device sync.
         train_cfg (dict, optional): Has ``assigner``.
         test_cfg (dict, optional): ``max_per_img``, the number of results per image.
         init_cfg (dict, optional): Initialisation, as in mmengine.
@@ -146,6 +147,7 @@ class DETRHead(BaseModule):
         self,
         gts: GroundTruths,
         groups: Sequence[GroupQueries] = (),
+        proposals: Proposals | None = None,
         mask_loss: Callable[[Matches], dict[str, Tensor]] | None = None,
         **states: Tensor,
     ) -> dict[str, Tensor]:
@@ -154,12 +156,14 @@ class DETRHead(BaseModule):
         Args:
             gts (GroundTruths): The gts of the batch.
             groups (Sequence[GroupQueries]): The query groups that come before the matching queries.
+            proposals (Proposals, optional): What the encoder proposed, in two-stage detectors.
             mask_loss (Callable, optional): Computes further losses from the matches of the last layer.
             **states (Tensor): The arguments of :meth:`forward`.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_iou`` of the last layer, ``loss_aux`` of all
-            others, and ``loss_NAME`` per query group, over all layers. With ``log_layers`` every term of every layer.
+            others, ``loss_NAME`` per query group, over all layers, and ``loss_enc`` of proposals. With ``log_layers``
+            every term of every layer.
         """
         logits, boxes = self(**states)
         sizes = [len(group) for group in groups]
@@ -167,11 +171,7 @@ class DETRHead(BaseModule):
         *group_logits, logits = logits.split(sizes, 2)
         *group_boxes, boxes = boxes.split(sizes, 2)
 
-        matches = self.assigner.match(logits.float(), boxes, gts)
-        losses = self._logged(self.matching_losses(logits, boxes, gts, matches))
-        if mask_loss is not None:
-            num_predictions = logits[0, ..., 0].numel()
-            losses.update(mask_loss(matches.of_last_layer(num_predictions)))
+        losses = self._matched_losses(logits, boxes, gts, proposals, mask_loss)
         for group, *predictions in zip(groups, group_logits, group_boxes):
             by_layer = self.group_losses(*predictions, gts, group)
             losses.update(self._logged(by_layer, group.name))
@@ -195,6 +195,42 @@ class DETRHead(BaseModule):
         if matches is None:
             matches = self.assigner.match(logits, boxes, gts)
         return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
+
+    def _matched_losses(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        gts: GroundTruths,
+        proposals: Proposals | None,
+        mask_loss: Callable[[Matches], dict[str, Tensor]] | None,
+    ) -> dict[str, Tensor]:
+        """Compute the losses of the matching queries, of proposals and of masks, by the names in the log.
+
+        Proposals that have classes are as many as matching queries: they are matched and trained with them, as one
+        layer more.
+        """
+        is_joined = proposals is not None and not proposals.is_binary
+        if is_joined:
+            logits = torch.cat([proposals.logits[None], logits])
+            boxes = torch.cat([proposals.boxes[None], boxes])
+        matches = self.assigner.match(logits.float(), boxes, gts)
+        losses = self.matching_losses(logits, boxes, gts, matches)
+        of_proposals = None
+        if is_joined:
+            of_proposals = {term: values[:1] for term, values in losses.items()}
+            losses = {term: values[1:] for term, values in losses.items()}
+        elif proposals is not None:
+            no_classes = replace(gts, labels=torch.zeros_like(gts.labels))
+            predictions = proposals.logits[None], proposals.boxes[None]
+            of_proposals = self.matching_losses(*predictions, no_classes)
+
+        named = self._logged(losses)
+        if of_proposals is not None:
+            named.update(self._logged(of_proposals, 'enc'))
+        if mask_loss is not None:
+            num_predictions = logits[0, ..., 0].numel()
+            named.update(mask_loss(matches.of_last_layer(num_predictions)))
+        return named
 
     def group_losses(
         self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries
@@ -371,7 +407,7 @@ def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         *others, last = values.unbind()
         named[f'{prefix}{term}'] = last
         for layer, value in enumerate(others):
-            named[f'{prefix}d{layer}.{term}'] = value
+            named[f'd{layer}.{prefix}{term}'] = value
     return named
 
 

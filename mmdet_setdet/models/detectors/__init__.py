@@ -2,5 +2,6 @@ from .conditional_detr import ConditionalDETR
 from .dab_detr import DABDETR
 from .deformable_detr import DeformableDETR
 from .detr import DETR
+from .dino import DINO
 
-__all__ = ['DABDETR', 'DETR', 'ConditionalDETR', 'DeformableDETR']
+__all__ = ['DABDETR', 'DETR', 'DINO', 'ConditionalDETR', 'DeformableDETR']

@@ -9,10 +9,11 @@ from ...registry import MODELS
 from ..layers import FeatureLevels
 from ..queries import DenoisingQueries
 from .detr import DETR
+from .two_stage import TwoStage
 
 
 @MODELS.register_module(name=['DABDETR', 'DNDETR'])
-class DABDETR(DETR):
+class DABDETR(TwoStage, DETR):
     """DAB-DETR (arXiv 2201.12329), and with ``denoising`` DN-DETR (arXiv 2203.01305).
 
     .. code:: text
@@ -28,8 +29,9 @@ class DABDETR(DETR):
             Multiplies the number of queries (Anchor DETR, section 3.3).
         with_random_refpoints (bool): Whether anchor centres are drawn uniformly over the image and stay fixed.
         learn_content (bool): Whether each matching query has a content of its own, ``tgt_embed``, instead of a common
-            one.
-        **kwargs: As :class:`DETR`.
+            one. With ``as_two_stage`` this is DINO's mixed query selection: anchors of the encoder, learned contents.
+        **kwargs: As :class:`TwoStage` and :class:`DETR`. With ``as_two_stage`` anchors are proposals of the encoder,
+            which needs deformable layers.
     """
 
     default_types = dict(encoder='mmdet_setdet.DABEncoder', decoder='mmdet_setdet.DABDecoder')
@@ -48,9 +50,13 @@ class DABDETR(DETR):
         super().__init__(*args, **kwargs)
 
     def _init_queries(self) -> None:
-        self.query_embedding = nn.Embedding(self.num_queries, 4)
+        if self.as_two_stage:
+            self._init_proposals()
+        else:
+            self.query_embedding = nn.Embedding(self.num_queries, 4)
         if self.learn_content:
-            has_indicator = self.denoising is not None
+            # As in the authors' code, contents of two stages have no indicator.
+            has_indicator = self.denoising is not None and not self.as_two_stage
             self.tgt_embed = nn.Embedding(self.num_queries, self.embed_dims - has_indicator)
         if self.num_patterns > 0:
             self.patterns = nn.Embedding(self.num_patterns, self.embed_dims)
@@ -58,7 +64,9 @@ class DABDETR(DETR):
     def init_weights(self) -> None:
         """Initialise as DETR; with ``with_random_refpoints`` the centres are spread over the image."""
         super().init_weights()
-        if self.with_random_refpoints:
+        if self.as_two_stage and self.learn_content:
+            nn.init.xavier_uniform_(self.learned_content())
+        if self.with_random_refpoints and not self.as_two_stage:
             centres = self.query_embedding.weight.data[:, :2]
             centres.copy_(inverse_sigmoid(torch.rand_like(centres), eps=1e-3))
 
@@ -68,12 +76,23 @@ class DABDETR(DETR):
         if self.with_random_refpoints:
             fixed_centres = anchors[:, :2].detach()
             anchors = torch.cat([fixed_centres, anchors[:, 2:]], 1)
-        queries = self.learned_queries(anchors, batch_size)
+        return self._with_content(self.learned_queries(anchors, batch_size))
+
+    def proposed_queries(self, anchors: Tensor) -> dict[str, Tensor]:
+        """Make the matching queries of proposals (cx, cy, w, h) before the sigmoid, (B, M, 4): they are the anchors."""
+        content = anchors.new_zeros(*anchors.shape[:2], self.embed_dims)
+        return self._with_content(dict(query=self.mark_as_matching(content), anchors=anchors))
+
+    def learned_content(self) -> Tensor:
+        """The content of each matching query, (M, C); with an indicator of 0, if there is denoising."""
+        missing = self.embed_dims - self.tgt_embed.embedding_dim
+        return F.pad(self.tgt_embed.weight, (0, missing)) if missing else self.tgt_embed.weight
+
+    def _with_content(self, queries: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give queries of M anchors their content: ``learn_content``, ``num_patterns``."""
+        batch_size, num_anchors = queries['anchors'].shape[:2]
         if self.learn_content:
-            missing = self.embed_dims - self.tgt_embed.embedding_dim
-            content = F.pad(
-                self.tgt_embed.weight, (0, missing)
-            )  # an indicator of 0, if there is denoising
+            content = self.learned_content()[:num_anchors]
             queries['query'] = content.expand(batch_size, -1, -1)
         if self.num_patterns > 0:
             # Pattern after pattern, each with all anchors.

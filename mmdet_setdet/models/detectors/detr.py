@@ -298,7 +298,12 @@ class DETR(DetectionTransformer):
             each (B, Q, .), and ``self_attn_mask`` (Q, Q) or None; for the head ``groups``, a list of
             :class:`GroupQueries`, if there are any.
         """
-        queries = self.matching_queries(len(memory))
+        return self.add_groups(self.matching_queries(len(memory)), memory, gts)
+
+    def add_groups(
+        self, queries: dict[str, Tensor], memory: Tensor, gts: GroundTruths | None
+    ) -> tuple[dict, dict]:
+        """Put the queries of the query groups before the matching queries, see :meth:`pre_decoder`."""
         groups: list[GroupQueries] = []
         if self.training and gts is not None:
             groups = self._group_queries(gts)

@@ -2,7 +2,12 @@ from .attention import ConditionalAttention, LevelAttention, MultiheadAttention,
 from .conditional_layers import ConditionalDecoder
 from .dab_layers import DABDecoder, DABEncoder
 from .deformable_attention import DeformableAttention
-from .deformable_layers import DeformableDABDecoder, DeformableDecoder, DeformableEncoder
+from .deformable_layers import (
+    DeformableDABDecoder,
+    DeformableDecoder,
+    DeformableEncoder,
+    DINODecoder,
+)
 from .detr_layers import DETRDecoder, DETREncoder
 from .feature_levels import FeatureLevels
 from .frozen_bn import FrozenBatchNorm2d
@@ -14,6 +19,7 @@ __all__ = [
     'DABEncoder',
     'DETRDecoder',
     'DETREncoder',
+    'DINODecoder',
     'DeformableAttention',
     'DeformableDABDecoder',
     'DeformableDecoder',

@@ -78,20 +78,51 @@ class FeatureLevels:
         """Split a tensor of all tokens, (B, S, ...), by level."""
         return tokens.split([height * width for height, width in self.shapes], 1)
 
-    def reference_points(self) -> Tensor:
-        """Where each token's cell lies on every level, (x, y) in [0, 1] of the map with its padding, (B, S, L, 2)."""
+    def centres(self) -> Tensor:
+        """The centre of each token's cell, (x, y) in [0, 1] of the image without its padding, (B, S, 2).
+
+        They are beyond 1 where a cell is padding.
+        """
         device = self.valid_ratios.device
         centres = []
         for (height, width), ratios in zip(self.shapes, self.valid_ratios.unbind(1)):
-            y = (torch.arange(height, device=device) + 0.5) / height
-            x = (torch.arange(width, device=device) + 0.5) / width
+            y = torch.arange(height, device=device) + 0.5
+            x = torch.arange(width, device=device) + 0.5
             y, x = torch.meshgrid(y, x, indexing='ij')
             grid = torch.stack([x, y], -1).flatten(0, 1)
-            centres.append(
-                grid / ratios[:, None]
-            )  # in [0, 1] of the image, which is the same on all levels
-        centres = torch.cat(centres, 1)
-        return centres[:, :, None] * self.valid_ratios[:, None]
+            size = torch.stack([ratios[:, 0] * width, ratios[:, 1] * height], -1)
+            # Whole cells, so that a centre on a limit is on it exactly.
+            centres.append(grid / size.round()[:, None])
+        return torch.cat(centres, 1)
+
+    def reference_points(self) -> Tensor:
+        """Where each token's cell lies on every level, (x, y) in [0, 1] of the map with its padding, (B, S, L, 2)."""
+        return self.on_levels(self.centres())
+
+    def on_levels(self, references: Tensor) -> Tensor:
+        """Convert points or boxes in [0, 1] of the image to [0, 1] of every map with its padding.
+
+        Args:
+            references (Tensor): (x, y) or (cx, cy, w, h), (B, N, 2 or 4).
+
+        Returns:
+            Tensor: (B, N, L, 2 or 4).
+        """
+        ratios = self.valid_ratios.repeat(1, 1, references.shape[-1] // 2)
+        return references[:, :, None] * ratios[:, None]
+
+    def cell_boxes(self) -> Tensor:
+        """A box (cx, cy, w, h) in [0, 1] of the image around each token's cell, (B, S, 4).
+
+        Its sides are 0.05 on the first level and twice as long on each next one (Deformable DETR, appendix A.4).
+        """
+        centres = self.centres()
+        sides = [
+            torch.full((height * width,), 0.05 * 2**level, device=centres.device)
+            for level, (height, width) in enumerate(self.shapes)
+        ]
+        sides = torch.cat(sides)[:, None].expand_as(centres)
+        return torch.cat([centres, sides], -1)
 
 
 def _padded_lines(length: int, image_lengths: Tensor) -> Tensor:

@@ -1,15 +1,24 @@
 """Query groups: queries that are trained beside the matching queries."""
 
-from .denoising import BoxPosition, Denoising, DenoisingQueries, masked_self_attention
+from .denoising import (
+    BoxPosition,
+    Denoising,
+    DenoisingQueries,
+    DINODenoising,
+    masked_self_attention,
+)
 from .group import GroupQueries, QueryGroup, joint_mask
 from .one_to_many import OneToMany
+from .proposals import Proposals
 
 __all__ = [
     'BoxPosition',
+    'DINODenoising',
     'Denoising',
     'DenoisingQueries',
     'GroupQueries',
     'OneToMany',
+    'Proposals',
     'QueryGroup',
     'joint_mask',
     'masked_self_attention',

@@ -6,9 +6,10 @@ from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 from mmdet_setdet.models.ground_truths import GroundTruths
-from mmdet_setdet.models.queries import Denoising
+from mmdet_setdet.models.queries import Denoising, DINODenoising
 
 FAMILIES = [
     'dn_detr_r50_50e.py',
@@ -18,6 +19,7 @@ FAMILIES = [
     'dn_conditional_detr_r50_50e.py',
     'dn_plain_deformable_detr_r50_50e.py',
 ]
+CONTRASTIVE = dict(num_queries=40, contrastive=True, box_noise_scale=1.0)
 
 
 def ground_truths(counts, num_classes=80):
@@ -60,6 +62,82 @@ def test_labels_are_replaced_at_the_given_rate_evenly(scale):
     expected = torch.full((5,), scale / 5)
     expected[3] += 1 - scale
     torch.testing.assert_close(share, expected, atol=0.015, rtol=0)
+
+
+def test_sides_of_negative_queries_move_further():
+    box = torch.tensor([0.5, 0.5, 0.2, 0.4]).expand(1, 20000, 4)
+    is_negative = torch.arange(20000) % 2 == 1
+    noised = Denoising(80, 16, contrastive=True, box_noise_scale=0.5).noise_corners(
+        box, is_negative
+    )
+    half_sides = torch.tensor([0.1, 0.2, 0.1, 0.2])
+    change = (bbox_cxcywh_to_xyxy(noised) - bbox_cxcywh_to_xyxy(box)) / half_sides
+    positive, negative = change[:, ~is_negative], change[:, is_negative]
+    for moved, least, most in ((positive, 0, 0.5), (negative, 0.5, 1)):
+        distance = moved.abs()
+        assert distance.min() >= least - 1e-5
+        assert distance.max() <= most + 1e-5
+        torch.testing.assert_close(
+            distance.mean((0, 1)), torch.full((4,), (least + most) / 2), atol=0.01, rtol=0
+        )
+        torch.testing.assert_close(moved.mean((0, 1)), torch.zeros(4), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ('counts', 'num_groups'), [((2, 0, 4), 5), ((1,), 20), ((30, 3), 1), ((0, 0), 5)]
+)
+def test_groups_share_a_number_of_queries(counts, num_groups):
+    queries = Denoising(80, 16, **CONTRASTIVE)(ground_truths(counts))
+    assert queries.num_groups == num_groups
+    assert len(queries) == num_groups * 2 * max(counts)
+
+
+def test_negative_queries_follow_the_positive_ones_and_match_nothing():
+    denoising = Denoising(
+        80, 16, num_groups=2, contrastive=True, label_noise_scale=0.0, box_noise_scale=1e-6
+    )
+    gts = ground_truths((2, 0, 4))
+    queries = denoising(gts)
+    assert queries.group_size == 8
+    content = queries.content.unflatten(1, (2, 2, 4))
+    labels = denoising.label_enc(gts.labels[2])
+    for group in range(2):
+        positive, negative = content[2, group]
+        torch.testing.assert_close(positive[:, :-1], labels)
+        torch.testing.assert_close(negative[:, :-1], denoising.label_enc.weight[80].expand(4, -1))
+        assert not content[0, group, :, 2:].any(), 'padding'
+    assert queries.blocked[0].tolist() == [False] * 8 + [True] * 8
+
+    matches = queries.known_matches(gts, num_layers=3)
+    assert len(matches.pred) == 3 * 2 * 6
+    place_in_group = matches.pred % 8
+    assert place_in_group.max() < 4
+    boxes = queries.anchors.expand(3, -1, -1, -1).flatten(0, 2)[matches.pred].sigmoid()
+    torch.testing.assert_close(boxes, gts.boxes.flatten(0, 1)[matches.gt], atol=2e-3, rtol=0)
+
+
+def test_dino_embeds_classes_alone_and_noises_labels_half_as_often():
+    denoising = DINODenoising(80, 16, group_cfg=dict(num_dn_queries=10000))
+    assert dict(denoising.named_parameters()).keys() == {'label_embedding.weight'}
+    assert denoising.label_embedding.weight.shape == (80, 16)
+    gts = ground_truths((1,))
+    content = denoising(gts).content[0].unflatten(0, (-1, 2))
+    own = denoising.label_embedding.weight[gts.labels[0, 0]]
+    is_replaced = (content != own).any(-1).float().mean(0)
+    expected = torch.full((2,), 0.25 * 79 / 80)
+    torch.testing.assert_close(is_replaced, expected, atol=0.015, rtol=0)
+    static = DINODenoising(80, 16, group_cfg=dict(dynamic=False, num_groups=3))
+    assert static(gts).num_groups == 3
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_contrastive_is_one_line_in_every_family(name):
+    model = dn_model(name, denoising=CONTRASTIVE).train()
+    inputs, samples = ragged_batch()
+    loss = model.loss(inputs, samples)['loss_dn']
+    assert loss > 0
+    loss.backward()
+    assert model.denoising.label_enc.weight.grad[80].any(), 'the label of negative queries'
 
 
 def test_queries_hold_label_indicator_and_box():

@@ -1,0 +1,7 @@
+# Deformable DETR as published, one stage without refinement (arXiv 2010.04159). Batch 32: 16 processes x 2 images.
+_base_ = [
+    '_base_/models/deformable_detr_r50.py',
+    '_base_/datasets/coco_detection.py',
+    '_base_/schedules/schedule_deformable_50e.py',
+    '_base_/default_runtime.py',
+]
