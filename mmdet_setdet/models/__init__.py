@@ -14,4 +14,5 @@ from .backbones import *  # noqa: F403
 from .dense_heads import *  # noqa: F403
 from .detectors import *  # noqa: F403
 from .queries import *  # noqa: F403
+from .roi_heads import *  # noqa: F403
 from .test_time_augs import *  # noqa: F403

@@ -1,6 +1,7 @@
+from .anchor_detr import AnchorDETR
 from .conditional_detr import ConditionalDETR
 from .dab_detr import DABDETR
 from .deformable_detr import DeformableDETR
 from .detr import DETR
 
-__all__ = ['DABDETR', 'DETR', 'ConditionalDETR', 'DeformableDETR']
+__all__ = ['DABDETR', 'DETR', 'AnchorDETR', 'ConditionalDETR', 'DeformableDETR']

@@ -1,6 +1,6 @@
 """Query groups: queries that are trained beside the matching queries."""
 
-from .denoising import BoxPosition, Denoising, DenoisingQueries, masked_self_attention
+from .denoising import BoxPosition, Denoising, DenoisingQueries, masked_self_attention, noise_boxes
 from .group import GroupQueries, QueryGroup, joint_mask
 from .one_to_many import OneToMany
 
@@ -13,4 +13,5 @@ __all__ = [
     'QueryGroup',
     'joint_mask',
     'masked_self_attention',
+    'noise_boxes',
 ]
