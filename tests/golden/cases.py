@@ -15,6 +15,7 @@ from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
 
+from mmdet_setdet.models.detectors import AnchorDETR
 from mmdet_setdet.models.ground_truths import GroundTruths
 
 SIZE = {
@@ -44,6 +45,8 @@ CASES = {
         'dn_deformable_detr_encoder_r50_50e.py',
         {**SIZE, **NOISELESS, **LEVELS},
     ),
+    'anchor_detr_r50': ('anchor_detr_r50_50e.py', SIZE),
+    'anchor_detr_r50_dc5': ('anchor_detr_r50_50e.py', {**SIZE, **DC5}),
 }
 # With the weights of seed 7 a rectifier of this model lies so near zero that gradients hang on rounding.
 SEEDS = {'detr_r101': 8}
@@ -80,6 +83,11 @@ WATCHED = (
     'bbox_head.cls_branches.1.weight',
     'bbox_head.reg_branches.0.0.weight',
     'bbox_head.reg_branches.2.4.bias',
+    'encoder.layers.0.self_attn.in_proj_weight',
+    'encoder.layers.1.self_attn.out_proj.weight',
+    'decoder.layers.2.cross_attn.in_proj_weight',
+    'adapt_pos1d.layers.0.weight',
+    'adapt_pos2d.layers.1.weight',
 )
 QUERIES = slice(0, None, 5)  # Every fifth matching query is kept, and with it half of its logits.
 CLASSES = slice(0, None, 2)
@@ -113,6 +121,8 @@ def build(name: str) -> nn.Module:
     config, changes = CASES[name]
     model = MODELS.build(small_model_cfg(config, **changes))
     seeded_weights(model, SEEDS.get(name, 7))
+    if isinstance(model, AnchorDETR):
+        model.query_embedding.weight.data.sigmoid_()  # anchor points lie in [0, 1]
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

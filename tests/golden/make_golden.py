@@ -1,7 +1,7 @@
-"""Makes tests/golden/*.npz: what the authors' DETR and DN-DETR compute with the weights and inputs of golden/cases.py.
+"""Makes tests/golden/*.npz: what the authors' DETR, DN-DETR and Anchor DETR compute with the weights and inputs of golden/cases.py.
 
-Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr and IDEA-Research/DN-DETR below
-``$SETDET_REF``, in folders named ``owner+name``, and torchvision installed with ``--no-deps`` beside this project's
+Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr, IDEA-Research/DN-DETR and
+megvii-research/AnchorDETR below ``$SETDET_REF``, in folders named ``owner+name``, and torchvision installed with ``--no-deps`` beside this project's
 environment (a plain ``pip install torchvision`` would replace torch)::
 
     SETDET_REF=~/checkouts python tests/golden/make_golden.py [CASE ...]
@@ -25,12 +25,17 @@ import torch
 from mmdet_setdet.checkpoints.key_maps import our_name
 
 TESTS = Path(__file__).parents[1]
-CODE = {'detr': 'facebookresearch+detr', 'dn-detr': 'IDEA-Research+DN-DETR'}
+CODE = {
+    'detr': 'facebookresearch+detr',
+    'dn-detr': 'IDEA-Research+DN-DETR',
+    'anchor-detr': 'megvii-research+AnchorDETR',
+}
 # By the beginning of a case's name, the longest first: the key map for its weights.
 SOURCES = {
     'dn_deformable_detr_encoder': 'dn-deformable-detr-encoder',
     'dn_deformable_detr': 'dn-deformable-detr',
     'dn_detr': 'dn-detr',
+    'anchor_detr': 'anchor-detr',
     'detr': 'detr',
 }
 BUILDERS = {
@@ -96,12 +101,13 @@ def build_authors(code: str, case: str):
         '2',
         '--dec_layers',
         '3',
-        '--num_queries',
-        '20',
         '--dropout',
         '0',
     ]
-    argv += ['--dilation'] if 'dc5' in case else []
+    if code == 'anchor-detr':
+        argv += ['--num_query_position', '20']
+    else:
+        argv += ['--num_queries', '20']
     argv += ['--backbone', 'resnet101'] if 'r101' in case else []
     if code in BUILDERS:
         argv += [
@@ -119,6 +125,7 @@ def build_authors(code: str, case: str):
     import models
 
     args = main.get_args_parser().parse_args(argv)
+    args.dilation = 'dc5' in case  # a flag of two code bases, a word of the third
     model, criterion, _ = getattr(models, BUILDERS.get(code, 'build_model'))(args)
     use_torch_twin()
     return model.train(), criterion, args
@@ -197,7 +204,7 @@ def flat_matches(matcher, layers: list, targets: list) -> torch.Tensor:
 def make(case: str) -> None:
     """Makes one golden file and says how far ours is from it."""
     code = next(code for prefix, code in SOURCES.items() if case.startswith(prefix))
-    checkout = Path(os.environ['SETDET_REF']) / CODE['dn-detr' if code in BUILDERS else 'detr']
+    checkout = Path(os.environ['SETDET_REF']) / CODE['dn-detr' if code in BUILDERS else code]
     sys.path.insert(0, str(TESTS))
     from golden import cases
     from mmengine.registry import init_default_scope

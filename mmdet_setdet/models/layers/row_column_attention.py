@@ -1,6 +1,7 @@
 """Row-column decoupled attention (RCDA): one softmax over the columns of a map and one over its rows.
 
-A query attends to a map of h x w cells with h + w weights instead of h x w (Anchor DETR, arXiv 2109.07107, section 3.4).
+A query attends to a map of h x w cells with h + w weights instead of h x w
+(Anchor DETR, arXiv 2109.07107, section 3.4).
 """
 
 import torch

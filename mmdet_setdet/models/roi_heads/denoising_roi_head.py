@@ -111,5 +111,4 @@ class DenoisingRoIHead(StandardRoIHead):
             instances = [sample.gt_instances for sample in batch_data_samples]
             masks = self.mask_loss(x, noised, boxes['bbox_feats'], instances)
             losses.update(masks['loss_mask'])
-        terms = [value.sum() for name, value in losses.items() if 'loss' in name]
-        return torch.stack(terms).sum()
+        return sum(value.sum() for name, value in losses.items() if 'loss' in name)
