@@ -1,7 +1,13 @@
 """Pictures of a model's predictions and of its training; :mod:`.assignments` has those of assignments."""
 
-from .curves import plot_curves, read_scalars
+from .curves import plot_curves, plot_validations, read_scalars
 from .hooks import save_test_pictures
 from .sheet import draw_predictions
 
-__all__ = ['draw_predictions', 'plot_curves', 'read_scalars', 'save_test_pictures']
+__all__ = [
+    'draw_predictions',
+    'plot_curves',
+    'plot_validations',
+    'read_scalars',
+    'save_test_pictures',
+]
