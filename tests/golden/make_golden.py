@@ -1,13 +1,13 @@
-"""Makes tests/golden/*.npz: what the authors' DETR, DN-DETR and Anchor DETR compute with the weights and inputs of golden/cases.py.
+"""Makes tests/golden/*.npz: what the authors' DETRs compute with the weights and inputs of golden/cases.py.
 
 Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr, IDEA-Research/DN-DETR and
-megvii-research/AnchorDETR below ``$SETDET_REF``, in folders named ``owner+name``, and torchvision installed with ``--no-deps`` beside this project's
-environment (a plain ``pip install torchvision`` would replace torch)::
+megvii-research/AnchorDETR below ``$SETDET_REF``, in folders named ``owner+name``, and torchvision installed with
+``--no-deps`` beside this project's environment (a plain ``pip install torchvision`` would replace torch)::
 
     SETDET_REF=~/checkouts python tests/golden/make_golden.py [CASE ...]
 
 Prints for each case the largest difference to ours, relative to the spread of the values. Their code runs unchanged on
-a CPU; both use the names ``models`` and ``util`` for their modules, so each case has a process of its own.
+a CPU; all use the names ``models`` and ``util`` for their modules, so each case has a process of its own.
 """
 
 import argparse
