@@ -5,7 +5,7 @@ from mmdet.structures.mask import BitmapMasks
 
 
 def add_masks(samples):
-    """Give each gt of data samples its box, filled, as its mask, in the size of the padded batch; return the samples."""
+    """Give each gt its box, filled, as its mask, in the size of the padded batch; return the data samples."""
     for sample in samples:
         height, width = sample.batch_input_shape
         boxes = sample.gt_instances.bboxes.round().int().tolist()

@@ -17,6 +17,7 @@ FAMILIES = [
     'dn_vanilla_detr_r50_50e.py',
     'dn_conditional_detr_r50_50e.py',
     'dn_plain_deformable_detr_r50_50e.py',
+    'dn_anchor_detr_r50_50e.py',
 ]
 
 
