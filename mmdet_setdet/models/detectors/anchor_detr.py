@@ -5,6 +5,7 @@ from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
 from mmdet.structures import OptSampleList
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ...registry import MODELS
 from ..layers import FeatureLevels
 from ..queries import DenoisingQueries
@@ -23,9 +24,21 @@ class AnchorDETR(DABDETR):
         num_queries (int): Number of anchor points.
         num_patterns (int): Number of patterns; each is tried at each point.
         **kwargs: As :class:`DABDETR`.
+
+    Raises:
+        InputError: There is more than one feature map, or ``num_feats`` is not C.
     """
 
     default_types = dict(encoder='mmdet_setdet.AnchorEncoder', decoder='mmdet_setdet.AnchorDecoder')
+
+    def _init_layers(self) -> None:
+        num_feats = self.positional_encoding['num_feats']
+        super()._init_layers()
+        if self.num_feature_levels > 1 or num_feats != self.embed_dims:
+            raise InputError(
+                f'model.num_feature_levels={self.num_feature_levels} and model.positional_encoding.num_feats='
+                f'{num_feats}: AnchorDETR needs 1 and {self.embed_dims}, the size of its queries'
+            )
 
     def _init_queries(self) -> None:
         super()._init_queries()
@@ -45,12 +58,14 @@ class AnchorDETR(DABDETR):
     ) -> tuple[dict, dict]:
         """Flatten feature maps to tokens, whose positions are those of their row and of their column, (B, S, 2C)."""
         encoder_inputs, decoder_inputs = super().pre_transformer(img_feats, batch_data_samples)
-        height, width = encoder_inputs['levels'].shapes[0]
-        y, x = encoder_inputs['feat_pos'].unflatten(1, (height, width)).chunk(2, -1)
+        [size] = encoder_inputs['levels'].shapes
+        pos = encoder_inputs['feat_pos'].unflatten(1, size)
+        y, x = pos.chunk(2, -1)
         # The first row and column are the only ones that are in every image.
-        y = self.adapt_pos1d(y[:, :, :1]).expand(-1, -1, width, -1)
-        x = self.adapt_pos1d(x[:, :1]).expand(-1, height, -1, -1)
-        pos = torch.cat([y, x], -1).flatten(1, 2)
+        rows = self.adapt_pos1d(y[:, :, :1])
+        columns = self.adapt_pos1d(x[:, :1])
+        both = torch.broadcast_tensors(rows, columns)
+        pos = torch.cat(both, -1).flatten(1, 2)
         return dict(encoder_inputs, feat_pos=pos), dict(decoder_inputs, memory_pos=pos)
 
     def noised_queries(self, noised: DenoisingQueries) -> dict[str, Tensor]:
@@ -68,10 +83,11 @@ class AnchorDETR(DABDETR):
         levels: FeatureLevels,
     ) -> dict[str, Tensor]:
         """Decode Q queries: ``hidden_states`` (L, B, Q, C), and as ``references`` the points, (1, B, Q, 2)."""
+        encoding = coordinate_to_encoding(anchors, self.embed_dims // 2)
         axes = coordinate_to_encoding(anchors, self.embed_dims).unflatten(-1, (2, -1))
         hidden_states = self.decoder(
             query,
-            query_pos=self.adapt_pos2d(coordinate_to_encoding(anchors, self.embed_dims // 2)),
+            query_pos=self.adapt_pos2d(encoding),
             axis_pos=self.adapt_pos1d(axes).flatten(-2),
             memory=memory,
             memory_pos=memory_pos,

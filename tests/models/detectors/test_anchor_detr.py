@@ -7,6 +7,7 @@ from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
+from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.ground_truths import GroundTruths
 from mmdet_setdet.models.layers import FeatureLevels, RowColumnAttention
 
@@ -16,6 +17,11 @@ CONFIG = 'dn_anchor_detr_r50_50e.py'
 @pytest.fixture(scope='module')
 def model():
     return perturb_weights(MODELS.build(small_model_cfg(CONFIG))).train()
+
+
+def softmax(query, key):
+    """Attention weights of queries and keys of eight numbers, one head."""
+    return (query @ key.mT / 8**0.5).softmax(-1)
 
 
 @pytest.mark.parametrize('size', [(3, 5), (5, 3)], ids=str)
@@ -32,16 +38,16 @@ def test_the_weight_of_a_cell_is_that_of_its_column_times_that_of_its_row(size):
         query, tokens.flatten(1, 2), query_pos, torch.cat([y, x], -1).flatten(1, 2), levels
     )
 
-    w = attention.in_proj_weight.chunk(5)
-    q_x, q_y = (query + query_pos[..., 8:]) @ w[0].t(), (query + query_pos[..., :8]) @ w[1].t()
-    k_x, k_y = (tokens + x).mean(1) @ w[2].t(), (tokens + y).mean(2) @ w[3].t()
-    columns = (q_x @ k_x.transpose(1, 2) / 8**0.5).softmax(-1)
-    rows = (q_y @ k_y.transpose(1, 2) / 8**0.5).softmax(-1)
+    w_qx, w_qy, w_kx, w_ky, w_v = attention.in_proj_weight.mT.split(8, 1)
+    query_y, query_x = query_pos.chunk(2, -1)
+    columns = softmax((query + query_x) @ w_qx, (tokens + x).mean(1) @ w_kx)
+    rows = softmax((query + query_y) @ w_qy, (tokens + y).mean(2) @ w_ky)
     expected = torch.zeros(1, 2, 8)
     for row in range(height):
         for column in range(width):
             weight = rows[..., row] * columns[..., column]
-            expected += weight[..., None] * (tokens[:, row, column] @ w[4].t())[:, None]
+            value = tokens[:, row, column] @ w_v
+            expected += weight[..., None] * value[:, None]
     torch.testing.assert_close(output, query + attention.out_proj(expected), atol=1e-5, rtol=1e-5)
 
 
@@ -77,3 +83,11 @@ def test_a_noised_centre_is_the_point_and_a_size_has_no_place(model):
     noised.anchors[..., 2:] += 1
     assert torch.equal(model.noised_queries(noised)['anchors'], centres)
     assert torch.equal(queries['query'], noised.content)
+
+
+@pytest.mark.parametrize(
+    'changes', [{'num_feature_levels': 2}, {'positional_encoding.num_feats': 128}]
+)
+def test_sizes_that_do_not_fit_are_named(changes):
+    with pytest.raises(InputError, match='AnchorDETR needs 1 and 256'):
+        MODELS.build(small_model_cfg(CONFIG, **changes))
