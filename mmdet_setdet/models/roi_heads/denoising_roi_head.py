@@ -94,17 +94,27 @@ class DenoisingRoIHead(StandardRoIHead):
     def loss(
         self, x: tuple[Tensor], rpn_results_list: InstanceList, batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Compute mmdet's losses, and as ``loss_dn`` the sum of the same losses of the noised gts."""
+        """Compute mmdet's losses, and as ``loss_dn`` the sum of the same losses of the noised gts.
+
+        Each of these is a mean over the noised gts, and mmdet's are means over the sampled proposals. Weighted by how
+        many noised gts there are for each sampled proposal, either counts the same.
+        """
         losses = super().loss(x, rpn_results_list, batch_data_samples)
         if self.denoising is not None:
-            losses['loss_dn'] = self.denoising.loss_weight * self.loss_of_noised(
-                x, batch_data_samples
-            )
+            noised = self.denoising(GroundTruths.from_samples(batch_data_samples))
+            num_noised = sum(len(result.priors) for result in noised)
+            num_sampled = self.bbox_sampler.num * len(noised)
+            weight = self.denoising.loss_weight * num_noised / num_sampled
+            losses['loss_dn'] = weight * self.loss_of_noised(x, noised, batch_data_samples)
         return losses
 
-    def loss_of_noised(self, x: tuple[Tensor], batch_data_samples: SampleList) -> Tensor:
+    def loss_of_noised(
+        self,
+        x: tuple[Tensor],
+        noised: list[SamplingResult],
+        batch_data_samples: SampleList,
+    ) -> Tensor:
         """The sum of the box and mask head's losses of noised gts; 0 in a batch without gts."""
-        noised = self.denoising(GroundTruths.from_samples(batch_data_samples))
         boxes = self.bbox_loss(x, noised)
         losses = dict(boxes['loss_bbox'])
         if self.with_mask:

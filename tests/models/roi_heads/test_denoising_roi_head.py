@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch
 from helpers.configs import CONFIGS
 from helpers.masks import add_masks
@@ -26,12 +27,8 @@ def batch(counts=(3, 0, 6)):
 def mask_rcnn(**changes):
     cfg = Config.fromfile(CONFIG).model
     cfg.roi_head.update(changes)
-    model = MODELS.build(cfg)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data.add_(noise * 0.05)
-    return model
+    torch.manual_seed(0)
+    return perturb_weights(MODELS.build(cfg))
 
 
 @pytest.fixture(scope='module')
@@ -71,12 +68,8 @@ def test_options_out_of_range_are_named(options):
 
 @pytest.mark.parametrize('counts', [(3, 0, 6), (0, 0, 0)], ids=str)
 def test_losses_are_mmdets_and_one_more(counts):
-    inputs, samples = batch(counts)
-    torch.manual_seed(0)
-    losses = mask_rcnn().train().loss(inputs, samples)
-    inputs, samples = batch(counts)
-    torch.manual_seed(0)
-    without = mask_rcnn(denoising=None).train().loss(inputs, samples)
+    losses = mask_rcnn().train().loss(*batch(counts))
+    without = mask_rcnn(denoising=None).train().loss(*batch(counts))
     added = losses.pop('loss_dn')
     assert losses.keys() == without.keys()
     for name in ('loss_cls', 'loss_bbox', 'loss_mask'):
@@ -88,11 +81,23 @@ def test_noised_gts_train_boxes_classes_and_masks():
     model = mask_rcnn().train()
     inputs, samples = batch()
     features = model.extract_feat(inputs)
-    model.roi_head.loss_of_noised(features, samples).backward()
+    noised = model.roi_head.denoising(GroundTruths.from_samples(samples))
+    model.roi_head.loss_of_noised(features, noised, samples).backward()
     without_gradient = [
         name for name, p in model.roi_head.named_parameters() if p.grad is None or not p.grad.any()
     ]
     assert not without_gradient
+
+
+def test_a_noised_gt_counts_as_much_as_a_sampled_proposal():
+    exact = dict(box_noise_scale=0.0)
+    once, twice = (
+        mask_rcnn(denoising=dict(exact, num_groups=number)).train().loss(*batch())['loss_dn']
+        for number in (1, 2)
+    )
+    torch.testing.assert_close(twice, 2 * once)
+    weighted = mask_rcnn(denoising=dict(exact, num_groups=1, loss_weight=3.0))
+    torch.testing.assert_close(weighted.train().loss(*batch())['loss_dn'], 3 * once)
 
 
 @torch.no_grad()
