@@ -5,7 +5,7 @@ _base_ = 'schedules/schedule_shapes.py'
 image_size = 96
 load = dict(type='LoadImageFromFile')
 annotations = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
-scenes = dict(image_size=image_size, max_objects=4, object_size=(0.25, 0.6), with_mask=True)
+scenes = dict(image_size=image_size, max_objects=3, object_size=(0.35, 0.7), with_mask=True)
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
@@ -32,9 +32,9 @@ val_dataloader = dict(
         **scenes))
 test_dataloader = val_dataloader
 
-max_iters = 400
+max_iters = 600
 warm_up = 50
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 6)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, T_max=max_iters - warm_up, eta_min=0),

@@ -21,3 +21,13 @@ model = dict(
         layer_cfg=dict(self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=ffn)),
     bbox_head=dict(num_classes=6, embed_dims=width))
 optim_wrapper = dict(optimizer=dict(lr=7e-4, weight_decay=1e-4), clip_grad=dict(max_norm=0.1))
+
+# From scratch a DETR takes longer to look where its points are than an R-CNN, which pools there.
+max_iters = 2000
+warm_up = 100
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 5)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, T_max=max_iters - warm_up, eta_min=0),
+]
+default_hooks = dict(checkpoint=dict(interval=max_iters))
