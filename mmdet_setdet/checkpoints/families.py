@@ -160,6 +160,21 @@ FAMILIES = {
         ),
         ('dab_detr_r50_50e',),
     ),
+    'anchor-detr': Family(
+        'megvii-research/AnchorDETR',
+        (
+            'transformer.position.weight',
+            'transformer.pattern.weight',
+            'transformer.adapt_pos1d.0.weight',
+            'transformer.decoder_layers.0.cross_attn.in_proj_weight',
+        ),
+        (
+            'anchor_detr_r50_50e',
+            'anchor_detr_r50_dc5_50e',
+            'anchor_detr_r101_50e',
+            'anchor_detr_r101_dc5_50e',
+        ),
+    ),
     'hf-detr': Family(
         'transformers, DetrForObjectDetection',
         (

@@ -99,6 +99,28 @@ RENAMED = {
         *_DENOISING,
         *_DAB_DECODER,
     ],
+    'anchor-detr': [
+        (r'^backbone\.body\.', 'backbone.'),
+        *_LEVELS,
+        (r'^transformer\.(en|de)coder_layers\.', r'\1coder.layers.'),
+        (r'^transformer\.pattern\.', 'patterns.'),
+        (r'^transformer\.position\.', 'query_embedding.'),
+        (r'^transformer\.(adapt_pos\dd)\.0\.', r'\1.layers.0.'),
+        (r'^transformer\.(adapt_pos\dd)\.2\.', r'\1.layers.1.'),
+        # One classifier and one box branch, which are in a checkpoint once per decoder layer.
+        (r'^transformer\.class_embed\.\d\.', 'bbox_head.fc_cls.'),
+        (r'^transformer\.bbox_embed\.\d\.', 'bbox_embed.'),
+        *_BOX_BRANCH,
+        # The authors number the norm after cross attention first, though self-attention precedes it.
+        (r'^(decoder\.layers\.\d)\.norm1\.', r'\1.norms.1.'),
+        (r'^(decoder\.layers\.\d)\.norm2\.', r'\1.norms.0.'),
+        (r'^(decoder\.layers\.\d)\.ffn\.norm2\.', r'\1.norms.2.'),
+        (r'^(decoder\.layers\.\d)\.self_attn\.', r'\1.self_attn.attn.'),
+        (r'^(encoder\.layers\.\d)\.norm1\.', r'\1.norms.0.'),
+        (r'^(encoder\.layers\.\d)\.ffn\.norm2\.', r'\1.norms.1.'),
+        (r'\.linear1\.', '.layers.0.0.'),
+        (r'\.linear2\.', '.layers.1.'),
+    ],
     # Both layouts: that of files on the hub (transformers 4 and earlier) and that of transformers 5.
     'hf-detr': [
         (r'^model\.backbone\.(conv_encoder\.)?model\.', 'backbone.'),

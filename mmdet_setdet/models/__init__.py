@@ -16,4 +16,5 @@ from .detectors import *  # noqa: F403
 from .mask_heads import *  # noqa: F403
 from .necks import *  # noqa: F403
 from .queries import *  # noqa: F403
+from .roi_heads import *  # noqa: F403
 from .test_time_augs import *  # noqa: F403

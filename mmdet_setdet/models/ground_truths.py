@@ -57,10 +57,14 @@ class GroundTruths:
     @cached_property
     def boxes(self) -> Tensor:
         """Tensor: Boxes (cx, cy, w, h) in [0, 1] of the image without its padding, float32, (B, G, 4)."""
+        return bbox_xyxy_to_cxcywh(self.bboxes / self.scale)
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """Tensor: Width, height, width and height of each image without its padding, in pixels, (B, 1, 4)."""
         heights_widths = [meta['img_shape'][:2] for meta in self.metas]
-        heights_widths = torch.tensor(heights_widths)
-        scale = heights_widths.flip(1).repeat(1, 2).to(self.bboxes.device, non_blocking=True)
-        return bbox_xyxy_to_cxcywh(self.bboxes / scale[:, None])
+        widths_heights = torch.tensor(heights_widths).flip(1)
+        return widths_heights.repeat(1, 2)[:, None].to(self.bboxes.device, non_blocking=True)
 
     @cached_property
     def masks(self) -> Tensor:

@@ -110,6 +110,36 @@ def plot_curves(
         figure.savefig(out, dpi=110)
 
 
+def plot_validations(
+    comparisons: Mapping[str, Mapping[str, Sequence[str | Path]]],
+    out: str | Path,
+    val_key: str = 'coco/bbox_mAP',
+) -> None:
+    """Plot several comparisons side by side, each the validation curves of its runs.
+
+    Args:
+        comparisons (Mapping): Title of a panel -> label -> work_dirs or scalars.json, as of :func:`plot_curves`.
+        out (str | Path): PNG file to write; its folder is created.
+        val_key (str): Scalar to plot.
+
+    Raises:
+        InputError: A run has no scalars.
+    """
+    with matplotlib.rc_context({'font.size': 13}):
+        figure = Figure(figsize=(5 * len(comparisons), 4.5), layout='constrained')
+        panels = figure.subplots(1, len(comparisons), squeeze=False)[0]
+        for panel, (title, runs) in zip(panels, comparisons.items()):
+            curves = {
+                label: [read_scalars(path, val_key=val_key)[1] for path in paths]
+                for label, paths in runs.items()
+            }
+            _draw_panel(panel, curves, title)
+            panel.set_ylim(bottom=0)
+            panel.set_ylabel(val_key)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=80)
+
+
 def _as_curve(points: list[tuple[float, float]]) -> Curve:
     steps, values = np.array(points, float).reshape(-1, 2).T
     return steps, values

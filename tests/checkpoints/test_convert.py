@@ -28,6 +28,7 @@ CONFIG = {
     'hf-detr': 'detr_r50_500e.py',
     'dn-detr': 'dn_detr_r50_dc5_3pat_12e.py',
     'dab-detr': 'dab_detr_r50_50e.py',
+    'anchor-detr': 'anchor_detr_r50_50e.py',
     'dn-deformable-detr': 'dn_deformable_detr_r50_50e.py',
     'dn-deformable-detr-encoder': 'dn_deformable_detr_encoder_r50_50e.py',
     'deformable-detr': 'deformable_detr_r50_50e.py',

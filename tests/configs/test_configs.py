@@ -1,5 +1,7 @@
 """Every config builds; schedules and sizes are the published ones; each model trains a step and predicts."""
 
+import re
+
 import pytest
 import torch
 from helpers.batches import add_masks, ragged_batch
@@ -16,6 +18,8 @@ detr_r50_150e detr_r50_500e detr_r50_dc5_500e detr_r101_500e detr_r101_dc5_500e
 detr_r50_panoptic detr_r50_dc5_panoptic detr_r101_panoptic detr_r50_instance dn_detr_r50_instance
 detr_r50_panoptic_boxes detr_r50_dc5_panoptic_boxes detr_r101_panoptic_boxes
 dab_detr_r50_50e
+anchor_detr_r50_50e anchor_detr_r50_dc5_50e anchor_detr_r101_50e anchor_detr_r101_dc5_50e dn_anchor_detr_r50_50e
+dn_faster_rcnn_r50_1x dn_mask_rcnn_r50_1x dn_mask2former_r50_50e
 dn_detr_r50_12e dn_detr_r50_50e dn_detr_r50_dc5_50e dn_detr_r101_50e dn_detr_r101_dc5_50e
 dn_detr_r50_dc5_3pat_12e dn_detr_r101_dc5_3pat_12e
 dn_deformable_detr_encoder_r50_12e dn_deformable_detr_encoder_r50_50e dn_deformable_detr_encoder_r101_12e
@@ -45,16 +49,18 @@ quickstart/detr_r18_panoptic_coco8
 quickstart/rtmdet_tiny_ota_coco16 quickstart/yolox_s_ota_coco16
 quickstart/retinanet_crossformer_shapes quickstart/retinanet_crossformer_shapes_short
 quickstart/retinanet_crossformer_shapes_single_scale quickstart/crossformer_miniature
+quickstart/dn_anchor_detr_r18_shapes quickstart/dn_faster_rcnn_r18_shapes quickstart/dn_mask_rcnn_r18_shapes
+quickstart/dn_mask2former_r18_shapes
 """
 CONFIG_NAMES = PUBLIC.split()
 
 
 def is_tested_here(path):
     """CrossFormer's configs are in test_crossformer_configs.py and test_segmentation.py, dense detectors in
-    test_ota_configs.py, mmdet's detectors with OTAAssigner in test_ota.py.
+    test_ota_configs.py, mmdet's detectors with OTAAssigner in test_ota.py, with denoising in test_denoising_configs.py.
     """
-    elsewhere = 'crossformer' in path.name or '_ota' in path.stem or DENSE.match(path.stem)
-    return not elsewhere
+    elsewhere = re.search(r'crossformer|_ota|rcnn|mask2former', path.stem)
+    return not elsewhere and not DENSE.match(path.stem)
 
 
 FILES = [*CONFIGS.glob('*.py'), *CONFIGS.glob('quickstart/*.py')]
@@ -109,6 +115,7 @@ SCHEDULES = {
     'detr_r50_instance.py': (25, [15], 16, 2),
     'dn_detr_r50_instance.py': (25, [15], 16, 2),
     'dab_detr_r50_50e.py': (50, [40], 16, 2),
+    'anchor_detr_r50_50e.py': (50, [40], 8, 1),
     'dn_detr_r50_50e.py': (50, [40], 16, 2),
     'dn_detr_r50_12e.py': (12, [11], 16, 2),
     'dn_deformable_detr_r50_50e.py': (50, [40], 16, 2),

@@ -15,6 +15,7 @@ from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
 
+from mmdet_setdet.models.detectors import AnchorDETR
 from mmdet_setdet.models.ground_truths import GroundTruths
 
 SIZE = {
@@ -59,9 +60,11 @@ CASES = {
     ),
     'dn_dino_r50': ('dn_dino_r50_36e.py', {**SIZE, **LEVELS, **DN_DINO}),
     'dino_r50': ('dino_r50_4scale_12e.py', {**SIZE, **LEVELS, **DINO}),
+    'anchor_detr_r50': ('anchor_detr_r50_50e.py', SIZE),
+    'anchor_detr_r50_dc5': ('anchor_detr_r50_50e.py', {**SIZE, **DC5}),
 }
-# With the weights of seed 7 a rectifier of this model lies so near zero that gradients hang on rounding.
-SEEDS = {'detr_r101': 8}
+# With the weights of seed 7 a rectifier of these models lies so near zero that gradients hang on rounding.
+SEEDS = {'detr_r101': 8, 'anchor_detr_r50': 8, 'anchor_detr_r50_dc5': 8}
 # One parameter of each part, whose gradient is compared.
 WATCHED = (
     'backbone.layer2.0.conv1.weight',
@@ -101,6 +104,11 @@ WATCHED = (
     'decoder.norm.weight',
     'bbox_head.cls_branches.6.weight',
     'bbox_head.reg_branches.6.0.weight',
+    'encoder.layers.0.self_attn.in_proj_weight',
+    'encoder.layers.1.self_attn.out_proj.weight',
+    'decoder.layers.2.cross_attn.in_proj_weight',
+    'adapt_pos1d.layers.0.weight',
+    'adapt_pos2d.layers.1.weight',
 )
 QUERIES = slice(0, None, 5)  # Every fifth matching query is kept, and with it half of its logits.
 CLASSES = slice(0, None, 2)
@@ -136,6 +144,8 @@ def build(name: str) -> nn.Module:
     if name == 'dino_r50':
         share_predictors(model.bbox_head)
     seeded_weights(model, SEEDS.get(name, 7))
+    if isinstance(model, AnchorDETR):
+        model.query_embedding.weight.data.sigmoid_()  # anchor points lie in [0, 1]
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -178,11 +188,9 @@ def ours(name: str) -> dict:
         losses = head.group_losses(dn_logits, dn_boxes, gts, denoising)
         result.update({f'dn_{term}': value for term, value in losses.items()})
         logits, boxes = logits[:, :, noised:], boxes[:, :, noised:]
-    if proposals is None:
-        losses = head.matching_losses(logits, boxes, gts)
-    else:
-        of_proposals, losses = head.losses_with_proposals(logits, boxes, gts, proposals)
-        result.update({f'enc_{term}': value for term, value in of_proposals.items()})
+    of_proposals, losses, _ = head.losses_with_proposals(logits, boxes, gts, proposals)
+    for term, value in (of_proposals or {}).items():
+        result[f'enc_{term}'] = value
     matches = head.assigner.match(logits, boxes, gts)
     result.update(
         logits=logits, boxes=boxes, **losses, matches=torch.stack([matches.pred, matches.gt], 1)

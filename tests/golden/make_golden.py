@@ -1,13 +1,14 @@
 """Makes tests/golden/*.npz: what the authors' DETRs compute with the weights and inputs of golden/cases.py.
 
 Run by hand, when a case is added. It needs plain checkouts of facebookresearch/detr, IDEA-Research/DN-DETR and
-IDEA-Research/DINO below ``$SETDET_REF``, in folders named ``owner+name``, and torchvision and, for DINO, timm installed
-with ``--no-deps`` beside this project's environment (a plain ``pip install torchvision`` would replace torch)::
+IDEA-Research/DINO and megvii-research/AnchorDETR below ``$SETDET_REF``, in folders named ``owner+name``, and
+torchvision and, for DINO, timm installed with ``--no-deps`` beside this project's environment (a plain
+``pip install torchvision`` would replace torch)::
 
     SETDET_REF=~/checkouts python tests/golden/make_golden.py [CASE ...]
 
 Prints for each case the largest difference to ours, relative to the spread of the values. Their code runs unchanged on
-a CPU; both use the names ``models`` and ``util`` for their modules, so each case has a process of its own.
+a CPU; all use the names ``models`` and ``util`` for their modules, so each case has a process of its own.
 """
 
 import argparse
@@ -29,6 +30,7 @@ CODE = {
     'detr': 'facebookresearch+detr',
     'dn-detr': 'IDEA-Research+DN-DETR',
     'dino': 'IDEA-Research+DINO',
+    'anchor-detr': 'megvii-research+AnchorDETR',
 }
 # By the beginning of a case's name, the longest first: the key map for its weights.
 SOURCES = {
@@ -36,6 +38,7 @@ SOURCES = {
     'dn_deformable_detr': 'dn-deformable-detr',
     'dn_detr': 'dn-detr',
     'dn_dino': 'dn-dino',
+    'anchor_detr': 'anchor-detr',
     'detr': 'detr',
     'dino': 'dino',
 }
@@ -108,12 +111,13 @@ def build_authors(code: str, case: str):
         '2',
         '--dec_layers',
         '3',
-        '--num_queries',
-        '20',
         '--dropout',
         '0',
     ]
-    argv += ['--dilation'] if 'dc5' in case else []
+    if code == 'anchor-detr':
+        argv += ['--num_query_position', '20']
+    else:
+        argv += ['--num_queries', '20']
     argv += ['--backbone', 'resnet101'] if 'r101' in case else []
     if code in BUILDERS:
         argv += CONTRASTIVE if code == 'dn-dino' else DENOISING
@@ -125,6 +129,7 @@ def build_authors(code: str, case: str):
     import models
 
     args = main.get_args_parser().parse_args(argv)
+    args.dilation = 'dc5' in case  # a flag of two code bases, a word of the third
     model, criterion, _ = getattr(models, BUILDERS.get(code, 'build_model'))(args)
     use_torch_twin()
     return model.train(), criterion, args

@@ -1,8 +1,9 @@
 """Names and shapes of the weights in published checkpoints, from ``golden/author_names.json``.
 
 Written by hand from the models of their code bases, at the revisions in ``golden/sources.json`` (facebookresearch/detr,
-IDEA-Research/DN-DETR and DINO) and from IDEA-Research/DAB-DETR 723ddb8, fundamentalvision/Deformable-DETR 11169a6 and
-transformers 5.23; ``hf-*`` are what transformers saves, ``hf5-*`` the names within its models since version 5::
+IDEA-Research/DN-DETR and DINO, megvii-research/AnchorDETR) and from IDEA-Research/DAB-DETR 723ddb8,
+fundamentalvision/Deformable-DETR 11169a6 and transformers 5.23; ``hf-*`` are what transformers saves, ``hf5-*`` the
+names within its models since version 5::
 
     json.dump(fold({name: list(value.shape) for name, value in model.state_dict().items()}), file)
 """

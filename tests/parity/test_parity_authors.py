@@ -1,4 +1,4 @@
-"""Ours against what the authors' DETR, DN-DETR and DINO compute with the same weights and images (make_golden.py)."""
+"""Ours against what the authors' DETRs compute with the same weights and images (make_golden.py)."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,12 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmdet_setdet.errors import InputError
-from mmdet_setdet.visualization import draw_predictions, plot_curves, read_scalars
+from mmdet_setdet.visualization import (
+    draw_predictions,
+    plot_curves,
+    plot_validations,
+    read_scalars,
+)
 
 META = dict(classes=('a', 'b'), palette=[(255, 0, 0), (0, 0, 255)])
 
@@ -133,3 +138,17 @@ def test_curves_need_scalars(tmp_path):
     (tmp_path / 'wrong.json').write_text('{"step": 1}\nno json')
     with pytest.raises(InputError, match='line 2'):
         read_scalars(tmp_path / 'wrong.json')
+
+
+def test_comparisons_are_drawn_side_by_side(tmp_path):
+    val = [{'coco/bbox_mAP': 0.1 * k, 'step': 5 * k} for k in range(1, 4)]
+    runs = [write_run(tmp_path / str(seed), 'run', val) for seed in range(2)]
+    plot_validations({'one': {'with': runs}}, tmp_path / 'one.png')
+    comparisons = {'one': {'with': runs}, 'two': {'with': runs[:1], 'without': runs}}
+    plot_validations(comparisons, tmp_path / 'pictures' / 'two.png')
+    one = cv2.imread(str(tmp_path / 'one.png'))
+    two = cv2.imread(str(tmp_path / 'pictures' / 'two.png'))
+    assert two.shape[1] == 2 * one.shape[1]
+    assert one.std() > 5
+    with pytest.raises(InputError, match='scalars.json'):
+        plot_validations({'none': {'with': [tmp_path / 'none']}}, tmp_path / 'curves.png')

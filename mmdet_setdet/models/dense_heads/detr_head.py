@@ -171,7 +171,13 @@ class DETRHead(BaseModule):
         *group_logits, logits = logits.split(sizes, 2)
         *group_boxes, boxes = boxes.split(sizes, 2)
 
-        losses = self._matched_losses(logits, boxes, gts, proposals, mask_loss)
+        of_proposals, of_layers, matches = self.losses_with_proposals(logits, boxes, gts, proposals)
+        losses = self._logged(of_layers)
+        if of_proposals is not None:
+            losses.update(self._logged(of_proposals, 'enc'))
+        if mask_loss is not None:
+            num_predictions = logits[0, ..., 0].numel()
+            losses.update(mask_loss(matches.of_last_layer(num_predictions)))
         for group, *predictions in zip(groups, group_logits, group_boxes):
             by_layer = self.group_losses(*predictions, gts, group)
             losses.update(self._logged(by_layer, group.name))
@@ -196,18 +202,13 @@ class DETRHead(BaseModule):
             matches = self.assigner.match(logits, boxes, gts)
         return self.loss_by_layer(logits, boxes, gts, matches, gts.total)
 
-    def _matched_losses(
-        self,
-        logits: Tensor,
-        boxes: Tensor,
-        gts: GroundTruths,
-        proposals: Proposals | None,
-        mask_loss: Callable[[Matches], dict[str, Tensor]] | None,
-    ) -> dict[str, Tensor]:
-        """Compute the losses of the matching queries, of proposals and of masks, by the names in the log.
+    def losses_with_proposals(
+        self, logits: Tensor, boxes: Tensor, gts: GroundTruths, proposals: Proposals | None
+    ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor], Matches]:
+        """Match, and compute the losses of proposals, each (1, ), and of the matching queries, each (L, ).
 
         Proposals that have classes are as many as matching queries: they are matched and trained with them, as one
-        layer more.
+        layer more, before the others.
         """
         is_joined = proposals is not None and not proposals.is_binary
         if is_joined:
@@ -223,14 +224,7 @@ class DETRHead(BaseModule):
             no_classes = replace(gts, labels=torch.zeros_like(gts.labels))
             predictions = proposals.logits[None], proposals.boxes[None]
             of_proposals = self.matching_losses(*predictions, no_classes)
-
-        named = self._logged(losses)
-        if of_proposals is not None:
-            named.update(self._logged(of_proposals, 'enc'))
-        if mask_loss is not None:
-            num_predictions = logits[0, ..., 0].numel()
-            named.update(mask_loss(matches.of_last_layer(num_predictions)))
-        return named
+        return of_proposals, losses, matches
 
     def group_losses(
         self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries

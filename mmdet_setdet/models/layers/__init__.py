@@ -1,3 +1,4 @@
+from .anchor_layers import AnchorDecoder, AnchorEncoder
 from .attention import ConditionalAttention, LevelAttention, MultiheadAttention, attend
 from .conditional_layers import ConditionalDecoder
 from .dab_layers import DABDecoder, DABEncoder
@@ -11,8 +12,11 @@ from .deformable_layers import (
 from .detr_layers import DETRDecoder, DETREncoder
 from .feature_levels import FeatureLevels
 from .frozen_bn import FrozenBatchNorm2d
+from .row_column_attention import RowColumnAttention
 
 __all__ = [
+    'AnchorDecoder',
+    'AnchorEncoder',
     'ConditionalAttention',
     'ConditionalDecoder',
     'DABDecoder',
@@ -28,5 +32,6 @@ __all__ = [
     'FrozenBatchNorm2d',
     'LevelAttention',
     'MultiheadAttention',
+    'RowColumnAttention',
     'attend',
 ]

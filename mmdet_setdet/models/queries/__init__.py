@@ -6,6 +6,7 @@ from .denoising import (
     DenoisingQueries,
     DINODenoising,
     masked_self_attention,
+    noise_boxes,
 )
 from .group import GroupQueries, QueryGroup, joint_mask
 from .one_to_many import OneToMany
@@ -22,4 +23,5 @@ __all__ = [
     'QueryGroup',
     'joint_mask',
     'masked_self_attention',
+    'noise_boxes',
 ]

@@ -18,6 +18,7 @@ FAMILIES = [
     'dn_vanilla_detr_r50_50e.py',
     'dn_conditional_detr_r50_50e.py',
     'dn_plain_deformable_detr_r50_50e.py',
+    'dn_anchor_detr_r50_50e.py',
 ]
 CONTRASTIVE = dict(num_queries=40, contrastive=True, box_noise_scale=1.0)
 

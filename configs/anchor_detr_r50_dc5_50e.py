@@ -1,0 +1,3 @@
+_base_ = ['anchor_detr_r50_50e.py', '_base_/models/dc5.py']
+
+model = dict(backbone=_base_.dc5)
