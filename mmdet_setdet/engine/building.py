@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from ..errors import InputError, one_line, short
+from .peers import is_lost_connection
 
 
 def describe(error: Exception) -> str:
@@ -51,7 +52,8 @@ def first_step(runner: Runner, options: dict) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        if runner.iter > 0 or not options:
+        is_from_outside = 'DataLoader timed out' in str(error) or is_lost_connection(error)
+        if runner.iter > 0 or not options or is_from_outside:
             raise
         names = ' '.join(f'{key}={short(value)}' for key, value in options.items())
         raise InputError(

@@ -246,5 +246,5 @@ def test_training_stops_before_it_starts(tmp_path, monkeypatch):
         with pytest.raises(InputError, match='the Slurm job holds GPUs'):
             tool('train').main([config, *options, '--work-dir', str(tmp_path / 'work')])
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    with pytest.raises(InputError, match='--amp: '):
-        tool('train').main([config, '--amp', '--work-dir', str(tmp_path / 'work')])
+    with pytest.raises(InputError, match='--amp float16: '):
+        tool('train').main([config, '--amp', 'float16', '--work-dir', str(tmp_path / 'work')])

@@ -162,7 +162,7 @@ def share_predictors(head: nn.Module) -> None:
             branches[layer] = branches[0]
 
 
-def batch(name: str):
+def batch(name: str = ''):
     """Three images of different sizes in one padded batch, and their ground truths.
 
     DN-DETR's contrastive denoising takes the wrong halves of a batch for negative: there it is the last image alone.

@@ -228,17 +228,6 @@ class Denoising(QueryGroup):
         """Shift and scale boxes by ``box_noise_scale``, see :func:`noise_boxes`."""
         return noise_boxes(boxes, self.box_noise_scale)
 
-
-def noise_boxes(boxes: Tensor, scale: float) -> Tensor:
-    """Shift and scale boxes (cx, cy, w, h) in [0, 1], (..., 4), by uniform noise.
-
-    A centre moves by up to ``scale`` x half a side, a side changes by up to ``scale`` x its length.
-    """
-    sides = boxes[..., 2:]
-    largest_change = torch.cat([sides / 2, sides], -1) * scale
-    noise = torch.rand_like(boxes) * 2 - 1
-    return (boxes + noise * largest_change).clamp(0, 1)
-
     def noise_corners(self, boxes: Tensor, is_negative: Tensor) -> Tensor:
         """Move the four sides of boxes (cx, cy, w, h) in [0, 1], each by itself, inwards or outwards.
 
@@ -255,6 +244,17 @@ def noise_boxes(boxes: Tensor, scale: float) -> Tensor:
         change = direction * distance * half_sides * self.box_noise_scale
         corners = bbox_cxcywh_to_xyxy(boxes) + change
         return bbox_xyxy_to_cxcywh(corners.clamp(0, 1))
+
+
+def noise_boxes(boxes: Tensor, scale: float) -> Tensor:
+    """Shift and scale boxes (cx, cy, w, h) in [0, 1], (..., 4), by uniform noise.
+
+    A centre moves by up to ``scale`` x half a side, a side changes by up to ``scale`` x its length.
+    """
+    sides = boxes[..., 2:]
+    largest_change = torch.cat([sides / 2, sides], -1) * scale
+    noise = torch.rand_like(boxes) * 2 - 1
+    return (boxes + noise * largest_change).clamp(0, 1)
 
 
 @MODELS.register_module()
