@@ -287,14 +287,18 @@ class DETRHead(BaseModule):
         Returns:
             list[InstanceData]: ``bboxes`` (N, 4) in pixels (x1, y1, x2, y2), ``scores`` (N, ) and ``labels`` (N, ).
         """
-        last = {name: state[-1:] for name, state in states.items()}
-        logits, boxes = self(**last)
-        boxes, scores, labels = self._best(logits[0].float(), boxes[0])
+        boxes, scores, labels = self.best(*self.last_layer(**states))
         metas = [sample.metainfo for sample in batch_data_samples]
         return [_in_pixels(*result, rescale) for result in zip(boxes, scores, labels, metas)]
 
-    def _best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
+    def last_layer(self, **states: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict from the states of the last layer: logits (B, Q, .) in float32 and boxes (B, Q, 4)."""
+        last = {name: state[-1:] for name, state in states.items()}
+        logits, boxes = self(**last)
+        return logits[0].float(), boxes[0]
+
+    def best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores and labels (B, N).
 
         With sigmoid a query may count for several classes; with softmax for its best one.
         """

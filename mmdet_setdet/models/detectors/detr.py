@@ -148,6 +148,12 @@ class DETR(DetectionTransformer):
             that come before the matching queries, if there are any.
         """
         encoder_inputs, decoder_inputs = self.pre_transformer(img_feats, batch_data_samples)
+        return self.decode_tokens(encoder_inputs, decoder_inputs, gts)
+
+    def decode_tokens(
+        self, encoder_inputs: dict, decoder_inputs: dict, gts: GroundTruths | None = None
+    ) -> dict:
+        """Turn what :meth:`tokenize` returns into decoded queries, see :meth:`forward_transformer`."""
         encoder_outputs = self.forward_encoder(**encoder_inputs)
         queries, head_inputs = self.pre_decoder(**encoder_outputs, gts=gts)
         decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)
@@ -168,7 +174,10 @@ class DETR(DetectionTransformer):
             sizes['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
             sizes['input_size'] = batch_data_samples[0].batch_input_shape
         levels = FeatureLevels.from_maps(feats, **sizes)
+        return self.tokenize(feats, levels)
 
+    def tokenize(self, feats: tuple[Tensor], levels: FeatureLevels) -> tuple[dict, dict]:
+        """Flatten feature maps whose padding is known, see :meth:`pre_transformer`."""
         pos = [
             self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)
         ]
@@ -203,7 +212,7 @@ class DETR(DetectionTransformer):
             each (B, Q, .), and ``self_attn_mask`` (Q, Q) or None; for the head ``groups``, a list of
             :class:`GroupQueries`, if there are any.
         """
-        queries = self.matching_queries(len(memory))
+        queries = self.matching_queries(memory.shape[0])
         groups: list[GroupQueries] = []
         if self.training and gts is not None:
             groups = [group.queries_for(self, gts) for group in self.query_groups]
