@@ -2,16 +2,22 @@
 
 Importing the package registers everything in it, so it is the target of ``custom_imports`` in a config. What else the
 import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
+
+Where neither torch nor mmengine is installed, there is :mod:`mmdet_setdet.runtime` alone: inference with exported models.
 """
 
-from .compat import check_stack
+from importlib.util import find_spec
+
 from .version import __version__
 
-check_stack()  # before any part of the stack is imported, whose own errors are less helpful
+if find_spec('torch') or find_spec('mmengine'):
+    from .compat import check_stack
 
-from . import classification, datasets, engine, models, visualization  # noqa: E402, F401
-from .mmengine_patches import apply_patches  # noqa: E402
+    check_stack()  # before any part of the stack is imported, whose own errors are less helpful
 
-apply_patches()
+    from . import classification, datasets, engine, models, visualization  # noqa: F401
+    from .mmengine_patches import apply_patches
+
+    apply_patches()
 
 __all__ = ['__version__']

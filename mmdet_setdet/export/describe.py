@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
 from mmcv.transforms import Resize
+from mmengine.config import Config
 
 from ..datasets.transforms import PillowResize
 from ..errors import InputError

@@ -132,7 +132,11 @@ def make_graph(model: nn.Module, raw: bool = False) -> Graph:
     known_head = isinstance(head, AnchorHead | FCOSHead)
     if isinstance(model, SingleStageDetector) and known_head and head.loss_cls.use_sigmoid:
         return DenseGraph(model)
-    name = type(model).__name__ if head is None else f'{type(model).__name__} with {type(head).__name__}'
+    name = (
+        type(model).__name__
+        if head is None
+        else f'{type(model).__name__} with {type(head).__name__}'
+    )
     raise InputError(
         f'{name} cannot be exported; there are graphs of the DETRs of this package, of RetinaNet, ATSS, FCOS and OTA, '
         'and of the classifier'

@@ -52,7 +52,11 @@ def write_torch(program: ExportedProgram, graph: Graph, info: ModelInfo, path: P
 
 def write_onnx(program: ExportedProgram, graph: Graph, info: ModelInfo, path: Path) -> None:
     """Write ``.onnx`` of opset 20 with its weights inside."""
-    inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == 'USER_INPUT']
+    inputs = [
+        spec.arg.name
+        for spec in program.graph_signature.input_specs
+        if spec.kind.name == 'USER_INPUT'
+    ]
     with _quiet():
         onnx_program = torch.onnx.export(
             program,
@@ -80,7 +84,11 @@ def write_openvino(program: ExportedProgram, graph: Graph, info: ModelInfo, path
 
 WRITERS: dict[str, Callable] = dict(onnx=write_onnx, openvino=write_openvino, torch=write_torch)
 SUFFIXES = dict(onnx='.onnx', openvino='.xml', torch='.pt2')
-PACKAGES = dict(onnx=('onnx', 'onnxscript', 'onnxruntime'), openvino=('onnx', 'onnxscript', 'openvino'), torch=())
+PACKAGES = dict(
+    onnx=('onnx', 'onnxscript', 'onnxruntime'),
+    openvino=('onnx', 'onnxscript', 'openvino'),
+    torch=(),
+)
 
 
 def _first_line(error: Exception) -> str:
