@@ -3,7 +3,7 @@
 Importing the package registers everything in it, so it is the target of ``custom_imports`` in a config. What else the
 import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
 
-Where neither torch nor mmengine is installed, there is :mod:`mmdet_setdet.runtime` alone: inference with exported models.
+Where neither torch nor mmengine is installed, :mod:`mmdet_setdet.runtime` alone works: inference with exported models.
 """
 
 from importlib.util import find_spec

@@ -48,6 +48,23 @@ def describe(
     )
 
 
+def fixed_sizes(size: Sequence[int], dynamic: Sequence[str]) -> dict[str, int]:
+    """Return what cannot change of an input of ``size`` (height, width); a fixed batch is one image."""
+    sizes = dict(batch=1, height=size[0], width=size[1])
+    return {name: value for name, value in sizes.items() if name not in dynamic}
+
+
+def default_size(cfg: Config, dynamic: Sequence[str]) -> tuple[int, int]:
+    """Return the height and width to trace with: small if they may change, otherwise those of the test pipeline."""
+    if 'height' in dynamic and 'width' in dynamic:
+        return 256, 320
+    resizing = _resizing(cfg)
+    if resizing['resize'] == 'crop':
+        return (resizing['scale'][1],) * 2
+    height, width = (-(-side // 32) * 32 for side in sorted(resizing['scale']))
+    return height, width
+
+
 def _numbers(tensor) -> list[float]:
     return tensor.flatten().tolist()
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..classification import ImageClassifier
 from ..errors import InputError
+from ..models.backbones import CrossFormer
 from ..models.dense_heads import OTAHead
 from ..models.detectors import DETR
 from ..models.layers import FeatureLevels
@@ -27,6 +28,30 @@ class Graph(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model.eval()
+
+    @property
+    def may_change(self) -> tuple[str, ...]:
+        """tuple[str, ...]: What may change from call to call, of 'batch', 'height' and 'width'."""
+        # CrossFormer's groups are computed for the size of the map.
+        fixed = isinstance(getattr(self.model, 'backbone', None), CrossFormer)
+        return ('batch',) if fixed else ('batch', 'height', 'width')
+
+    def choose_dynamic(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
+        """Return what shall change: what the user asked for, or everything possible.
+
+        Raises:
+            InputError: The model cannot do it.
+        """
+        if wanted is None:
+            return self.may_change
+        impossible = [name for name in wanted if name not in self.may_change]
+        if impossible:
+            backbone = type(self.model.backbone).__name__
+            raise InputError(
+                f'--dynamic {" ".join(impossible)}: with {backbone} only {" ".join(self.may_change)} may change; '
+                f'choose the size of the input by --size'
+            )
+        return tuple(wanted)
 
 
 class SetGraph(Graph):

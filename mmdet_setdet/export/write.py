@@ -18,17 +18,18 @@ AXES = dict(batch=0, height=2, width=3)
 OPSET = 20
 
 
-def export(graph: Graph, images: torch.Tensor, dynamic: Sequence[str]) -> ExportedProgram:
+def trace(graph: Graph, size: tuple[int, int], dynamic: Sequence[str]) -> ExportedProgram:
     """Trace a graph.
 
     Args:
         graph (Graph): The model.
-        images (Tensor): An example input (B, 3, H, W); with a dynamic batch B must be at least 2.
+        size (tuple[int, int]): Height and width of the example input.
         dynamic (Sequence[str]): Which of 'batch', 'height' and 'width' may change later.
 
     Raises:
         InputError: The model does not allow one of them to change.
     """
+    images = torch.randn(2 if 'batch' in dynamic else 1, 3, *size)
     free = {AXES[name]: Dim.DYNAMIC for name in dynamic}
     inputs = dict(images=images)
     shapes = dict(images=free)
