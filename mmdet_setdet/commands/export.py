@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
 from torch.export import ExportedProgram
 
 from ..engine.command_line import add_config_options, load_config
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
 
     cfg = load_config(args.config, args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = build_model(cfg.model, args.checkpoint)
     graph = make_graph(model, args.raw)
     dynamic = graph.choose_dynamic(args.dynamic)
