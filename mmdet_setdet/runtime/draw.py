@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 from .detections import Detections
 
 
-def draw(image: np.ndarray, found: Detections) -> Image.Image:
-    """Return an image (H, W, 3) of uint8, red, green, blue, with boxes, class names and scores."""
+def draw(image: np.ndarray, found: Detections, with_scores: bool = True) -> Image.Image:
+    """Return an image (H, W, 3) of uint8, red, green, blue, with boxes, class names and, unless told not to, scores."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     side = max(picture.size)
@@ -20,7 +20,8 @@ def draw(image: np.ndarray, found: Detections) -> Image.Image:
         x1, y1, x2, y2 = found.boxes[index].tolist()
         colour = class_colour(int(found.labels[index]))
         pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=line)
-        text = f' {found.names[index]} {found.scores[index]:.2f} '
+        score = f' {found.scores[index]:.2f}' if with_scores else ''
+        text = f' {found.names[index]}{score} '
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         height = bottom - top + 4
         x = min(x1, max(picture.width - (right - left), 0))

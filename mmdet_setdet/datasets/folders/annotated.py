@@ -79,7 +79,7 @@ def with_val(splits: dict[str, dict]) -> dict[str, dict]:
         splits['val'] = splits['test']
     if 'val' not in splits:
         splits['train'], splits['val'] = _divide(splits['train'])
-    return splits
+    return {name: splits[name] for name in ('train', 'val', 'test') if name in splits}
 
 
 def _divide(coco: dict) -> tuple[dict, dict]:

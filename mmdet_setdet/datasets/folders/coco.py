@@ -1,6 +1,7 @@
 """COCO: JSON files of annotations."""
 
 import json
+import re
 from pathlib import Path
 
 from ...errors import InputError
@@ -43,7 +44,7 @@ def read_coco(folder: Path, files: list[Path]) -> AnnotatedFolder:
     for image in image_files(folder):
         paths.setdefault(image.name, image)
     splits, sources = {}, {}
-    for file in files:
+    for file in _preferred(files):
         split = split_name(file, folder) or 'all'
         if split in sources:
             raise InputError(
@@ -55,6 +56,12 @@ def read_coco(folder: Path, files: list[Path]) -> AnnotatedFolder:
     if any(other != categories[0] for other in categories):
         raise InputError(f'{folder}: the classes of {" and ".join(map(str, files))} differ')
     return AnnotatedFolder('COCO', folder, with_val(splits))
+
+
+def _preferred(files: list[Path]) -> list[Path]:
+    """Those with COCO's own names, instances_train2017.json and the like, if there are any."""
+    official = [file for file in files if re.fullmatch(r'instances_[a-z]+\d*', file.stem)]
+    return official or files
 
 
 def _with_paths(coco: dict, file: Path, folder: Path, paths: dict[str, Path]) -> dict:
