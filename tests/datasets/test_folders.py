@@ -177,7 +177,7 @@ MISTAKES = {
     ),
     'COCO twice': (
         'COCO',
-        lambda f: (f / 'annotations' / 'valid.json').write_text(
+        lambda f: (f / 'annotations' / 'instances_valid.json').write_text(
             (f / 'annotations' / 'instances_val2017.json').read_text()
         ),
         'both are val',
