@@ -3,8 +3,8 @@
 ``Detector('model.onnx')('photo.jpg')`` returns :class:`Detections`.
 """
 
-from .detections import Detections
+from .detections import Detections, Layers
 from .detector import Detector
 from .metadata import ModelInfo
 
-__all__ = ['Detections', 'Detector', 'ModelInfo']
+__all__ = ['Detections', 'Detector', 'Layers', 'ModelInfo']

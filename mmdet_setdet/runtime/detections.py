@@ -6,6 +6,21 @@ import numpy as np
 
 
 @dataclass
+class Layers:
+    """What every query of a set-prediction model says after each decoder layer.
+
+    Attributes:
+        boxes (np.ndarray): (x1, y1, x2, y2) in pixels of the image as it was given, (L, M, 4).
+        scores (np.ndarray): Of the best class, (L, M).
+        labels (np.ndarray): The best class, (L, M).
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass
 class Detections:
     """Detected objects of one image, best first.
 
@@ -14,18 +29,24 @@ class Detections:
         scores (np.ndarray): Confidence in [0, 1], float32 (N, ).
         labels (np.ndarray): Index of the class, int64 (N, ).
         classes (list[str]): Names of all classes.
+        queries (np.ndarray | None): Which query found each object, (N, ); None unless the model was exported so.
+        layers (Layers | None): All queries after all layers; None unless the model was exported so.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     classes: list[str]
+    queries: np.ndarray | None = None
+    layers: Layers | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index) -> 'Detections':
-        return Detections(self.boxes[index], self.scores[index], self.labels[index], self.classes)
+        queries = None if self.queries is None else self.queries[index]
+        arrays = self.boxes[index], self.scores[index], self.labels[index]
+        return Detections(*arrays, self.classes, queries, self.layers)
 
     @property
     def names(self) -> list[str]:

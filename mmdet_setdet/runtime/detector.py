@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InputError
 from . import dense
 from .backends import open_session
-from .detections import Detections
+from .detections import Detections, Layers
 from .images import Picture, read_image, resized, to_batch
 from .metadata import ModelInfo
 
@@ -92,8 +92,21 @@ class Detector:
         """Scale boxes from the resized image, ``size`` (height, width), to the original one and clip them to it."""
         height, width = image.shape[:2]
         factor = np.array([width, height] * 2) / np.tile(size[::-1], 2)
-        boxes = output['boxes'] * factor
-        boxes = boxes.clip(0, [width, height] * 2).astype(np.float32)
-        scores = output['scores'].astype(np.float32)
-        labels = output['labels'].astype(np.int64)
-        return Detections(boxes, scores, labels, self.info.classes)
+
+        def scaled(boxes: np.ndarray) -> np.ndarray:
+            return (boxes * factor).clip(0, [width, height] * 2).astype(np.float32)
+
+        layers = None
+        if 'layer_boxes' in output:
+            boxes, scores, labels = (
+                output[f'layer_{name}'] for name in ('boxes', 'scores', 'labels')
+            )
+            layers = Layers(scaled(boxes), scores, labels)
+        return Detections(
+            boxes=scaled(output['boxes']),
+            scores=output['scores'].astype(np.float32),
+            labels=output['labels'].astype(np.int64),
+            classes=self.info.classes,
+            queries=output.get('queries'),
+            layers=layers,
+        )
