@@ -62,10 +62,15 @@ setup(
     packages=find_packages(include=['mmdet_setdet', 'mmdet_setdet.*']),
     # torch, mmengine, mmcv and mmdet are the user's choice, checked at import: naming them here would let pip replace a
     # working CUDA or CPU build. The extras name the two stacks that are tested.
+    package_data={'mmdet_setdet.serve': ['page/*']},
+    entry_points={'console_scripts': ['setdet = mmdet_setdet.commands:main']},
     install_requires=['numpy', 'packaging', 'pycocotools', 'safetensors', 'scipy'],
     extras_require={
         'fork': requirements('default'),
         'upstream': requirements('upstream'),
+        # Exporting models, and running exported ones without torch and the stack.
+        'export': requirements('export'),
+        'runtime': ['onnxruntime', 'pillow'],
         # For the configs of segmentation. Upstream's mmseg imports two packages that it does not ask for.
         'seg': requirements('default-seg'),
         'seg-upstream': [*requirements('upstream-seg'), 'ftfy', 'regex'],

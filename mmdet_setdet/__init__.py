@@ -2,26 +2,34 @@
 
 Importing the package registers everything in it, so it is the target of ``custom_imports`` in a config. What else the
 import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
+
+Where neither torch nor mmengine is installed, :mod:`mmdet_setdet.runtime` alone works: inference with exported models.
 """
 
-from .compat import check_stack
-from .noise import ignore_warnings, without_prints
+from importlib.util import find_spec
+
 from .version import __version__
 
-check_stack()  # before any part of the stack is imported, whose own errors are less helpful
+if find_spec('torch') or find_spec('mmengine'):
+    from .compat import check_stack
+    from .noise import ignore_warnings, without_prints
 
-ignore_warnings()
-with without_prints():
-    from . import (  # noqa: F401
-        classification,
-        datasets,
-        engine,
-        evaluation,
-        models,
-        visualization,
-    )
-from .mmengine_patches import apply_patches  # noqa: E402
+    check_stack()  # before any part of the stack is imported, whose own errors are less helpful
 
-apply_patches()
+    ignore_warnings()
+    with without_prints():
+        from . import (  # noqa: F401
+            classification,
+            datasets,
+            engine,
+            evaluation,
+            models,
+            visualization,
+        )
+    from .mmengine_patches import apply_patches
+
+    apply_patches()
+
+    from .set_detector import SetDetector  # noqa: F401
 
 __all__ = ['__version__']

@@ -22,6 +22,18 @@ def config_folder() -> Path:
     )
 
 
+def named_config(name: str) -> str:
+    """Return the path of one of this package's configs that is named without folder and ending; else the name itself.
+
+    Args:
+        name (str): ``'dn_detr_r50_50e'``, or a path.
+    """
+    if '/' in name or '.' in name or ':' in name:
+        return name
+    files = sorted(config_folder().rglob(f'{name}.py'))
+    return str(files[0]) if files else name
+
+
 def find_config(name: str, filename: str) -> str:
     """Return the path of a config that is named ``mmdet_setdet::NAME.py``.
 

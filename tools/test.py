@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         '--tta', action='store_true', help='test-time augmentation, as the config describes it'
     )
     args = parser.parse_args(argv)
-    cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank)
+    cfg = load_config(
+        args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank, args.data
+    )
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.eval:

@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> nn.Module:
     )
     args = parser.parse_args(argv)
     options = amp_options(args.amp, args.cfg_options) if args.amp else args.cfg_options
-    cfg = load_config(args.config, options, args.launcher, args.work_dir, args.local_rank)
+    cfg = load_config(
+        args.config, options, args.launcher, args.work_dir, args.local_rank, args.data
+    )
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError(

@@ -33,7 +33,7 @@ def check_classes(model: dict, dataset, config: str) -> None:
     classes = metainfo.get('classes')
     if not classes or isinstance(classes, str):
         return
-    counts = dict(_head_class_counts(model, 'model'))
+    counts = dict(head_class_counts(model, 'model'))
     wrong = {key: count for key, count in counts.items() if count != len(classes)}
     if wrong:
         key, count = next(iter(wrong.items()))
@@ -44,7 +44,7 @@ def check_classes(model: dict, dataset, config: str) -> None:
         )
 
 
-def _head_class_counts(node, path: str) -> Iterator[tuple[str, int]]:
+def head_class_counts(node, path: str) -> Iterator[tuple[str, int]]:
     """Iterate over (key, ``num_classes``) of the heads in the config of a model."""
     items = ()
     if isinstance(node, dict):
@@ -55,7 +55,7 @@ def _head_class_counts(node, path: str) -> Iterator[tuple[str, int]]:
         if key == 'num_classes' and isinstance(value, int):
             yield f'{path}.{key}', value
         elif key not in OTHER_CLASSES:
-            yield from _head_class_counts(value, f'{path}.{key}')
+            yield from head_class_counts(value, f'{path}.{key}')
 
 
 def image_folders(dataset) -> list[ImageFolder]:

@@ -15,6 +15,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..checks import merge_options
 from ..compat import check_mmseg
+from ..config_names import named_config
+from ..datasets.folders import read_folder, use_folder
 from ..errors import InputError, one_line
 from .building import building
 from .ending import end
@@ -26,7 +28,13 @@ from .stopping import INTERRUPTED
 def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments that training and testing have in common."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='annotated images in the format of COCO, YOLO or Pascal VOC, in place of those of the config; classes '
+        'are taken from there',
+    )
     parser.add_argument(
         '--work-dir', help='where logs and checkpoints go (default: work_dirs/NAME_OF_CONFIG)'
     )
@@ -81,21 +89,25 @@ def load_config(
     launcher: str = 'none',
     work_dir: str | None = None,
     local_rank: int = 0,
+    data: str | None = None,
 ) -> Config:
     """Read a config file and merge the command line into it.
 
     Args:
-        path (str): The file, or a name in an installed package such as ``mmdet::detr/detr_r50_8xb2-150e_coco.py``.
+        path (str): The file, the name of one of this package's configs such as ``dn_detr_r50_50e``, or a name in an
+            installed package such as ``mmdet::detr/detr_r50_8xb2-150e_coco.py``.
         options (dict, optional): Settings to replace, ``{'model.backbone.depth': 18}``.
         launcher (str): What started this process: 'none', 'pytorch', 'slurm' or 'mpi'.
         work_dir (str, optional): Where logs and checkpoints go. Default: as the config says, or work_dirs/NAME.
         local_rank (int): Rank on this machine, unless the environment has it.
+        data (str, optional): A folder of annotated images in place of the config's data, see :func:`read_folder`.
 
     Raises:
         InputError: The file does not exist, it requires mmseg and mmseg is missing, or nothing reads the key of an
             option.
     """
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    path = named_config(path)
     # mmengine looks up `mmdet::name.py` and the like in an installed package.
     if '::' not in path and not Path(path).is_file():
         raise InputError(f'{path}: no such config file')
@@ -109,6 +121,8 @@ def load_config(
         merge_options(cfg, options or {})
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    if data is not None:
+        use_folder(cfg, read_folder(data), Path(cfg.work_dir, 'data'))
     return cfg
 
 

@@ -8,6 +8,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from ..checks import check_fit
+from ..checks.checkpoints import dataset_meta
 
 
 def build_model(cfg: dict, checkpoint: str | None = None, seed: int = 0) -> nn.Module:
@@ -17,7 +18,8 @@ def build_model(cfg: dict, checkpoint: str | None = None, seed: int = 0) -> nn.M
 
     Args:
         cfg (dict): The ``model`` of a config.
-        checkpoint (str, optional): Checkpoint file or URL.
+        checkpoint (str, optional): Checkpoint file or URL. What it says of its data set becomes ``dataset_meta``, as in
+            mmdet.
         seed (int): Seed of the random weights.
 
     Raises:
@@ -26,7 +28,9 @@ def build_model(cfg: dict, checkpoint: str | None = None, seed: int = 0) -> nn.M
     torch.manual_seed(seed)
     model = MODELS.build(cfg)
     if checkpoint is not None:
-        check_fit(model, load_checkpoint(model, checkpoint, map_location='cpu'), checkpoint)
+        loaded = load_checkpoint(model, checkpoint, map_location='cpu')
+        check_fit(model, loaded, checkpoint)
+        model.dataset_meta = dataset_meta(loaded)
         return model
     logging.disable(logging.INFO)  # mmengine would log every parameter
     try:

@@ -3,30 +3,7 @@
 from mmdet.datasets.transforms import Resize
 
 from ...registry import TRANSFORMS
-
-
-def shorter_side_size(width: int, height: int, side: int, longest: int) -> tuple[int, int]:
-    """Return the width and height of an image whose shorter side is resized to ``side``, as DETR computes them.
-
-    If the longer side would exceed ``longest``, the shorter one is reduced first, and rounded; the longer one follows
-    from it and is truncated. So the longer side may still exceed ``longest`` by a pixel: 500 x 247 with 800 and 1333
-    becomes 1334 x 659, since round(1333 * 247 / 500) = 659 and int(659 * 500 / 247) = 1334.
-
-    Args:
-        width (int): Width of the image in pixels.
-        height (int): Height of the image in pixels.
-        side (int): Desired shorter side in pixels.
-        longest (int): Limit of the longer side in pixels.
-    """
-    short, long = sorted((width, height))
-    # The order of the operations is the authors': another one may round to another pixel.
-    if float(long) / float(short) * side > longest:
-        side = round(longest * float(short) / float(long))
-    if side == short:
-        return width, height
-    if width < height:
-        return side, int(side * height / width)
-    return int(side * width / height), side
+from ...runtime.resizing import shorter_side_size
 
 
 @TRANSFORMS.register_module()

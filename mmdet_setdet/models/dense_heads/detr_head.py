@@ -333,9 +333,7 @@ class DETRHead(BaseModule):
         Returns:
             list[InstanceData]: ``bboxes`` (N, 4) in pixels (x1, y1, x2, y2), ``scores`` (N, ) and ``labels`` (N, ).
         """
-        last = {name: state[-1:] for name, state in states.items()}
-        logits, boxes = self(**last)
-        boxes, scores, labels, queries = self._best(logits[0].float(), boxes[0])
+        boxes, scores, labels, queries = self.best(*self.last_layer(**states))
         metas = [sample.metainfo for sample in batch_data_samples]
         results = [
             InstanceData(bboxes=bboxes, scores=scores, labels=labels)
@@ -346,23 +344,36 @@ class DETRHead(BaseModule):
                 result.queries = result_queries
         return results
 
-    def _best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores, labels and queries (B, N).
+    def last_layer(self, **states: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict from the states of the last layer: logits (B, Q, .) in float32 and boxes (B, Q, 4)."""
+        last = {name: state[-1:] for name, state in states.items()}
+        logits, boxes = self(**last)
+        return logits[0].float(), boxes[0]
+
+    def best(self, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the best ``max_per_img`` of (B, Q, .) predictions: boxes (B, N, 4), scores, labels, queries (B, N).
 
         With sigmoid a query may count for several classes; with softmax for its best one.
         """
+        scores = self.class_scores(logits)
         if self.loss_cls.use_sigmoid:
-            scores = logits.sigmoid().flatten(1)
+            scores = scores.flatten(1)
             limit = min(self.test_cfg.get('max_per_img', 300), scores.shape[1])
             scores, index = scores.topk(limit)
             query, labels = index // self.num_classes, index % self.num_classes
         else:
-            scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+            scores, labels = scores.max(-1)
             limit = min(self.test_cfg.get('max_per_img', 100), scores.shape[1])
             scores, query = scores.topk(limit)
             labels = labels.gather(1, query)
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
         return boxes, scores, labels, query
+
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """Return the scores of the classes, (..., K), of logits (..., K), or (..., K + 1) with softmax."""
+        if self.loss_cls.use_sigmoid:
+            return logits.sigmoid()
+        return logits.softmax(-1)[..., :-1]
 
 
 def _with_class_weights(loss_cls: ConfigType, num_classes: int) -> dict:

@@ -147,7 +147,7 @@ class OTAHead(FCOSHead):
         nms_pre = cfg.get('nms_pre', -1)
         joint_scores = []
         for class_logits, iou_logits in zip(cls_scores, iou_preds):
-            joint = self._joint_logits(class_logits.float(), iou_logits.float())
+            joint = self.joint_logits(class_logits.float(), iou_logits.float())
             num_cells = joint[0, 0].numel()
             if num_cells < nms_pre:
                 lowest = joint.flatten(1).topk(num_cells).values[:, -1]
@@ -157,7 +157,7 @@ class OTAHead(FCOSHead):
         return super().predict_by_feat(joint_scores, bbox_preds, **kwargs)
 
     @staticmethod
-    def _joint_logits(class_logits: Tensor, iou_logits: Tensor) -> Tensor:
+    def joint_logits(class_logits: Tensor, iou_logits: Tensor) -> Tensor:
         """Return the logits of sqrt(class * IoU), which the base class turns into probabilities."""
         log_score = (F.logsigmoid(class_logits) + F.logsigmoid(iou_logits)) / 2
         return log_score - torch.log(-torch.expm1(log_score))

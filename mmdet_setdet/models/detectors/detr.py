@@ -242,6 +242,12 @@ class DETR(DetectionTransformer):
     ) -> tuple[dict, dict]:
         """As :meth:`forward_transformer`, with what a mask head reads besides: ``memory`` and ``levels``."""
         encoder_inputs, decoder_inputs = self.pre_transformer(img_feats, batch_data_samples)
+        return self.decode_tokens(encoder_inputs, decoder_inputs, gts)
+
+    def decode_tokens(
+        self, encoder_inputs: dict, decoder_inputs: dict, gts: GroundTruths | None = None
+    ) -> tuple[dict, dict]:
+        """Turn what :meth:`tokenize` returns into decoded queries, see :meth:`_encode_and_decode`."""
         encoder_outputs = self.forward_encoder(**encoder_inputs)
         queries, head_inputs = self.pre_decoder(**encoder_outputs, gts=gts)
         decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)
@@ -263,7 +269,10 @@ class DETR(DetectionTransformer):
             sizes['image_sizes'] = [sample.img_shape[:2] for sample in batch_data_samples]
             sizes['input_size'] = batch_data_samples[0].batch_input_shape
         levels = FeatureLevels.from_maps(feats, **sizes)
+        return self.tokenize(feats, levels)
 
+    def tokenize(self, feats: tuple[Tensor], levels: FeatureLevels) -> tuple[dict, dict]:
+        """Flatten feature maps whose padding is known, see :meth:`pre_transformer`."""
         pos = [
             self.positional_encoding(mask, input=feat) for feat, mask in zip(feats, levels.masks)
         ]
@@ -298,7 +307,7 @@ class DETR(DetectionTransformer):
             each (B, Q, .), and ``self_attn_mask`` (Q, Q) or None; for the head ``groups``, a list of
             :class:`GroupQueries`, if there are any.
         """
-        return self.add_groups(self.matching_queries(len(memory)), memory, gts)
+        return self.add_groups(self.matching_queries(memory.shape[0]), memory, gts)
 
     def add_groups(
         self, queries: dict[str, Tensor], memory: Tensor, gts: GroundTruths | None

@@ -67,8 +67,12 @@ class DeformableAttention(MultiScaleDeformableAttention):
             value = value.transpose(0, 1)
         if isinstance(spatial_shapes, Tensor):
             spatial_shapes = spatial_shapes.tolist()
-        shapes = [(int(h), int(w)) for h, w in spatial_shapes]
-        self._check(shapes, value.shape[1], reference_points.shape[-1])
+        shapes = spatial_shapes
+        if (
+            not torch.compiler.is_exporting()
+        ):  # there sizes are symbols, which must not become numbers
+            shapes = [(int(h), int(w)) for h, w in spatial_shapes]
+            self._check(shapes, value.shape[1], reference_points.shape[-1])
 
         value = self.value_proj(value)
         if key_padding_mask is not None:

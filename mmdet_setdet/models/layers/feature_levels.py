@@ -26,7 +26,7 @@ class FeatureLevels:
     def from_maps(
         cls,
         maps: Sequence[Tensor],
-        image_sizes: Sequence[tuple[int, int]] | None = None,
+        image_sizes: Sequence[tuple[int, int]] | Tensor | None = None,
         input_size: tuple[int, int] | None = None,
     ) -> 'FeatureLevels':
         """Find out what is padding in feature maps, by nearest-neighbour reduction as in DETR; without a device sync.
@@ -36,20 +36,19 @@ class FeatureLevels:
 
         Args:
             maps (Sequence[Tensor]): Feature maps, each (B, C, h, w).
-            image_sizes (Sequence[tuple[int, int]], optional): Height and width of each image without padding. None:
-                nothing is padded.
+            image_sizes (Sequence[tuple[int, int]] | Tensor, optional): Height and width of each image without padding.
+                None: nothing is padded. A tensor, (B, 2), is not read by the host: any image may be padded.
             input_size (tuple[int, int], optional): Height and width of the padded batch.
         """
         device = maps[0].device
         shapes = [tuple(x.shape[-2:]) for x in maps]
-        if image_sizes is None or all(tuple(size) == tuple(input_size) for size in image_sizes):
-            ratios = torch.ones(len(maps[0]), len(maps), 2, device=device)
+        if image_sizes is None or _nothing_padded(image_sizes, input_size):
+            ratios = torch.ones(maps[0].shape[0], len(maps), 2, device=device)
             return cls(shapes, [None] * len(maps), ratios)
 
         height, width = input_size
-        image_heights, image_widths = (
-            torch.tensor(image_sizes).to(device, non_blocking=True).unbind(1)
-        )
+        sizes = torch.as_tensor(image_sizes).to(device, non_blocking=True)
+        image_heights, image_widths = sizes.unbind(1)
         padded_rows = _padded_lines(height, image_heights)
         padded_columns = _padded_lines(width, image_widths)
         masks, ratios = [], []
@@ -123,6 +122,14 @@ class FeatureLevels:
         ]
         sides = torch.cat(sides)[:, None].expand_as(centres)
         return torch.cat([centres, sides], -1)
+
+
+def _nothing_padded(
+    image_sizes: Sequence[tuple[int, int]] | Tensor, input_size: tuple[int, int]
+) -> bool:
+    if isinstance(image_sizes, Tensor):
+        return False
+    return all(tuple(size) == tuple(input_size) for size in image_sizes)
 
 
 def _padded_lines(length: int, image_lengths: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def sample_levels(
     Returns:
         Tensor: (B, Q, heads * D).
     """
-    if not enabled():
+    if not enabled() or torch.compiler.is_exporting():
         return plain_sample_levels(value, shapes, points, weights)
     if has_compiled_operator(value.device):
         return _sample_by_mmcv(value, shapes, points, weights, im2col_step)
@@ -337,6 +337,9 @@ def _add_to_pixels(
 
 def widths_and_heights(device: torch.device, shapes: Shapes) -> Tensor:
     """Return (w, h) of each level, int64, (L, 2)."""
+    if torch.compiler.is_exporting():
+        sizes = [torch.full((), side, device=device) for h, w in shapes for side in (w, h)]
+        return torch.stack(sizes).view(-1, 2)
     return on_device(device, tuple((w, h) for h, w in shapes))
 
 

@@ -1,0 +1,80 @@
+"""Folders of annotated images as people have them: COCO, YOLO and Pascal VOC are recognised by what lies in them."""
+
+import json
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ...checks.classes import head_class_counts
+from ...errors import InputError
+from .annotated import AnnotatedFolder
+from .coco import coco_files, read_coco
+from .voc import read_voc
+from .yolo import read_yolo
+
+__all__ = ['AnnotatedFolder', 'read_folder', 'use_folder']
+
+
+def read_folder(path: str | Path) -> AnnotatedFolder:
+    """Read a folder of annotated images, or a YOLO ``data.yaml``.
+
+    Raises:
+        InputError: There is no such folder, its format is none of the three, or its content is broken.
+    """
+    folder = Path(path)
+    if folder.is_file() and folder.suffix in ('.yaml', '.yml'):
+        return read_yolo(folder)
+    if not folder.is_dir():
+        raise InputError(f'{path}: no such folder')
+    yaml_files = sorted(folder.glob('*.yaml')) + sorted(folder.glob('*.yml'))
+    if yaml_files:
+        return read_yolo(yaml_files[0])
+    files = coco_files(folder)
+    if files:
+        return read_coco(folder, files)
+    files = sorted(folder.rglob('*.xml'))
+    if files:
+        return read_voc(folder, files)
+    raise InputError(
+        f'{path}: no annotations that are known; looked for data.yaml (YOLO), a JSON file with images, annotations and '
+        'categories (COCO), and XML files (Pascal VOC)'
+    )
+
+
+def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
+    """Let a detector's config train, validate and test on a folder.
+
+    COCO annotation files of the splits are written to ``out``; the pipelines of the config stay.
+
+    Args:
+        cfg (Config): The config, changed in place.
+        data (AnnotatedFolder): The folder.
+        out (Path): Where the annotation files go.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for split, coco in data.splits.items():
+        # Several processes may write it, and read it at once.
+        unfinished = out / f'{split}.{os.getpid()}.tmp'
+        unfinished.write_text(json.dumps(coco))
+        unfinished.replace(out / f'{split}.json')
+    metainfo = dict(classes=tuple(data.classes))
+    for loader, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        loader_cfg = cfg[f'{loader}_dataloader']
+        inner = loader_cfg.dataset
+        while 'pipeline' not in inner and 'dataset' in inner:
+            inner = inner.dataset
+        loader_cfg.dataset = dict(
+            type='CocoDataset',
+            ann_file=str((out / f'{split}.json').resolve()),
+            data_prefix=dict(img=f'{data.folder.resolve()}/'),
+            metainfo=metainfo,
+            test_mode=loader != 'train',
+            filter_cfg=dict(filter_empty_gt=False),
+            pipeline=inner.pipeline,
+        )
+        if loader != 'train':
+            evaluator = dict(type='CocoMetric', metric='bbox', ann_file=loader_cfg.dataset.ann_file)
+            cfg[f'{loader}_evaluator'] = evaluator
+    for key, _ in head_class_counts(cfg.model, 'model'):
+        cfg.merge_from_dict({key: len(data.classes)})

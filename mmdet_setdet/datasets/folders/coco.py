@@ -1,0 +1,78 @@
+"""COCO: JSON files of annotations."""
+
+import json
+import re
+from pathlib import Path
+
+from ...errors import InputError
+from .annotated import AnnotatedFolder, image_files, split_name, with_val
+
+KEYS = {'images', 'annotations', 'categories'}
+
+
+def coco_files(folder: Path) -> list[Path]:
+    """Return the JSON files in a folder that look like COCO's annotations of boxes."""
+    found = []
+    for file in sorted(folder.rglob('*.json')):
+        if not file.name.startswith(('captions', 'person_keypoints', 'panoptic', 'stuff')):
+            with file.open('rb') as opened:
+                starts_as_object = opened.read(64).lstrip().startswith(b'{')
+            if starts_as_object and _load(file).keys() >= KEYS:
+                found.append(file)
+    return found
+
+
+def _load(file: Path) -> dict:
+    try:
+        content = json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f'{file}: not JSON ({error})') from error
+    return content if isinstance(content, dict) else {}
+
+
+def read_coco(folder: Path, files: list[Path]) -> AnnotatedFolder:
+    """Read annotation files; the names of files and folders tell the splits.
+
+    Args:
+        folder (Path): The data set.
+        files (list[Path]): See :func:`coco_files`.
+
+    Raises:
+        InputError: Two files are the same split, their classes differ, or an image is missing.
+    """
+    paths: dict[str, Path] = {}
+    for image in image_files(folder):
+        paths.setdefault(image.name, image)
+    splits, sources = {}, {}
+    for file in _preferred(files):
+        split = split_name(file, folder) or 'all'
+        if split in sources:
+            raise InputError(
+                f'{folder}: {sources[split].name} and {file.name} both are {split} by their names; keep one'
+            )
+        sources[split] = file
+        splits[split] = _with_paths(_load(file), file, folder, paths)
+    categories = [split['categories'] for split in splits.values()]
+    if any(other != categories[0] for other in categories):
+        raise InputError(f'{folder}: the classes of {" and ".join(map(str, files))} differ')
+    return AnnotatedFolder('COCO', folder, with_val(splits))
+
+
+def _preferred(files: list[Path]) -> list[Path]:
+    """Those with COCO's own names, instances_train2017.json and the like, if there are any."""
+    official = [file for file in files if re.fullmatch(r'instances_[a-z]+\d*', file.stem)]
+    return official or files
+
+
+def _with_paths(coco: dict, file: Path, folder: Path, paths: dict[str, Path]) -> dict:
+    """Make file names relative to the folder."""
+    images = []
+    for image in coco['images']:
+        name = str(image.get('file_name'))
+        # Beside the annotations, as some programs write it, or anywhere under that name.
+        beside = file.parent / name
+        path = beside if beside.is_file() else paths.get(Path(name).name)
+        if path is None:
+            raise InputError(f'{file}: its image {name} is nowhere in {folder}')
+        images.append(dict(image, file_name=str(path.relative_to(folder))))
+    return dict(coco, images=images)

@@ -1,0 +1,71 @@
+"""What a dense head's predictions need after the model: the best of each level, and non-maximum suppression (NMS).
+
+The computation is mmdet's (``filter_scores_and_topk`` and ``batched_nms``), in numpy.
+"""
+
+import math
+
+import numpy as np
+
+
+def select(
+    predictions: dict[str, np.ndarray], input_size: tuple[int, int], nms: dict
+) -> dict[str, np.ndarray]:
+    """Select the detections of one image.
+
+    Args:
+        predictions (dict[str, np.ndarray]): ``boxes`` (x1, y1, x2, y2) of all N predictions, level after level, (N, 4);
+            ``scores`` of all classes, (N, K); and for some heads ``factors`` of the scores, (N, ).
+        input_size (tuple[int, int]): Height and width of the model's input, which tell where a level ends.
+        nms (dict): See :class:`ModelInfo`.
+
+    Returns:
+        dict[str, np.ndarray]: ``boxes`` (M, 4), ``scores`` (M, ) and ``labels`` (M, ), best first.
+    """
+    all_scores = predictions['scores']
+    kept = []
+    first = 0
+    for stride in nms['strides']:
+        cells = math.prod(math.ceil(side / stride) for side in input_size)
+        end = first + cells * nms['priors_per_cell']
+        kept.append(_best_of_level(all_scores[first:end], first, nms))
+        first = end
+    place, labels = np.concatenate(kept, 1)
+    boxes, scores = predictions['boxes'][place], all_scores[place, labels]
+    if 'factors' in predictions:
+        scores = scores * predictions['factors'][place]
+
+    order = np.argsort(-scores, kind='stable')
+    boxes, scores, labels = boxes[order], scores[order], labels[order]
+    # Classes are moved apart, so that one pass serves all of them.
+    apart = boxes + (labels * (boxes.max(initial=0) + 1))[:, None]
+    index = suppress(apart, nms['iou_threshold'])[: nms['max_per_img']]
+    return dict(boxes=boxes[index], scores=scores[index], labels=labels[index])
+
+
+def _best_of_level(scores: np.ndarray, first: int, nms: dict) -> np.ndarray:
+    """Number and class of the best pairs of prediction and class of one level, (2, M)."""
+    limit = nms['nms_pre']
+    if nms['one_per_cell']:
+        limit = min(limit, len(scores))
+    place, labels = np.nonzero(scores > nms['score_thr'])
+    if len(place) > limit > 0:
+        best = np.argsort(-scores[place, labels], kind='stable')[:limit]
+        place, labels = place[best], labels[best]
+    return np.stack([place + first, labels])
+
+
+def suppress(boxes: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Return which boxes (N, 4), best first, overlap with no better one that is kept by more than the threshold."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    areas = (high - low).prod(1)
+    remaining = np.arange(len(boxes))
+    kept = []
+    while len(remaining):
+        best, others = remaining[0], remaining[1:]
+        kept.append(best)
+        sides = np.minimum(high[best], high[others]) - np.maximum(low[best], low[others])
+        common = sides.clip(0).prod(1)
+        union = areas[best] + areas[others] - common
+        remaining = others[common <= iou_threshold * union]
+    return np.array(kept, dtype=np.int64)
