@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from mmdet.apis import inference_detector
-from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -15,6 +14,8 @@ from torch import nn
 from .engine.command_line import build_runner, load_config
 from .engine.models import build_model
 from .errors import InputError
+from .export import export_model
+from .export.describe import class_names
 from .runtime import Detections
 from .runtime.images import Picture, read_image
 
@@ -99,11 +100,7 @@ class SetDetector:
     @cached_property
     def classes(self) -> list[str]:
         """list[str]: Names of the classes: the checkpoint's or, without one, the data set's."""
-        names = getattr(self.model, 'dataset_meta', {}).get('classes')
-        if not names:
-            dataset = copy.deepcopy(self.config.test_dataloader.dataset)
-            names = DATASETS.build(dict(dataset, lazy_init=True)).metainfo['classes']
-        return list(names)
+        return class_names(self.model, self.config)
 
     @torch.no_grad()
     def predict(
@@ -147,3 +144,10 @@ class SetDetector:
         runner = build_runner(cfg)
         runner.model.load_state_dict(self.model.state_dict())
         return runner.test()
+
+    def export(self, path: str | Path, kind: str = 'onnx', **options) -> Path:
+        """Write the model to a file that runs without mmcv, see :func:`export_model` for the options."""
+        path = Path(path)
+        self._enter_scope()
+        export_model(self.model, self.config, path, kind, **options)
+        return path

@@ -1,10 +1,13 @@
 """What an exported file says of its model, taken from the config."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmcv.transforms import Resize
+from mmdet.registry import DATASETS
 from mmengine.config import Config
+from torch import nn
 
 from ..datasets.transforms import PillowResize
 from ..errors import InputError
@@ -46,6 +49,15 @@ def describe(
         fixed=fixed or {},
         **_resizing(cfg),
     )
+
+
+def class_names(model: nn.Module, cfg: Config) -> list[str]:
+    """Return the names of a model's classes: as its checkpoint says or, if it does not, the data set of the config."""
+    names = getattr(model, 'dataset_meta', {}).get('classes')
+    if not names:
+        dataset = copy.deepcopy(cfg.test_dataloader.dataset)
+        names = DATASETS.build(dict(dataset, lazy_init=True)).metainfo['classes']
+    return list(names)
 
 
 def fixed_sizes(size: Sequence[int], dynamic: Sequence[str]) -> dict[str, int]:
