@@ -18,6 +18,7 @@ import torch
 from helpers.configs import REPOSITORY
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.visualization import Visualizer
 
 import mmdet_setdet  # noqa: F401
 
@@ -29,6 +30,8 @@ def _mmdet_scope():
     torch.manual_seed(0)
     yield
     DefaultScope.overwrite_default_scope(None)
+    # The next test's hooks would draw with the visualizer of this one.
+    Visualizer._instance_dict.clear()
 
 
 @pytest.fixture

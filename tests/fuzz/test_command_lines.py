@@ -59,7 +59,7 @@ def test_configs_of_other_formats(tools, expect_good, tmp_path, suffix):
         'train {config} --cfg-options',
         'train {config} --cfg-options model',
         'train {config} {config}',
-        'train {config} --amp',
+        'train {config} --amp float16',
         'train {config} --auto-scale-lr',
         'train nothing.py',
         'train mmdet::nothing.py',
