@@ -10,7 +10,8 @@ const state = {
   bitmap: null,
   name: '',
   answer: null, // of detect()
-  score: 0.5,
+  zoom: 1, // canvas pixels per image pixel
+  score: 0.3,
   layer: null, // 1 ... L, or null: the final objects
   hiddenClasses: new Set(),
   chosen: null, // index of an object
@@ -47,8 +48,11 @@ async function load(file) {
   byId('picture').hidden = false;
   byId('panel').hidden = false;
   document.querySelector('main').classList.add('ready');
-  canvas.width = state.answer.width;
-  canvas.height = state.answer.height;
+  // Small images are drawn larger, so that lines and text are fine.
+  const { width, height } = state.answer;
+  state.zoom = Math.max(1, Math.round(1000 / Math.max(width, height)));
+  canvas.width = width * state.zoom;
+  canvas.height = height * state.zoom;
   showLayers();
   showClasses();
   render();
@@ -142,10 +146,12 @@ function choose(one) {
 }
 
 function draw(shown) {
-  pen.drawImage(state.bitmap, 0, 0, canvas.width, canvas.height);
+  const { width: imageWidth, height: imageHeight } = state.answer;
+  pen.setTransform(state.zoom, 0, 0, state.zoom, 0, 0);
+  pen.drawImage(state.bitmap, 0, 0, imageWidth, imageHeight);
   const side = Math.max(canvas.width, canvas.height);
-  const line = Math.max(2, side / 400);
-  const size = Math.max(11, side / 55);
+  const line = Math.max(2, side / 400) / state.zoom;
+  const size = Math.max(11, side / 55) / state.zoom;
   pen.font = `${size}px system-ui, sans-serif`;
   pen.textBaseline = 'top';
   for (const one of [...shown].reverse()) {
@@ -156,7 +162,7 @@ function draw(shown) {
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
     const text = `${className(one.label)} ${one.score.toFixed(2)}`;
     const width = pen.measureText(text).width + size / 2;
-    const left = Math.max(0, Math.min(x1, canvas.width - width));
+    const left = Math.max(0, Math.min(x1, imageWidth - width));
     const top = y1 >= 1.3 * size ? y1 - 1.3 * size : y1;
     pen.fillRect(left, top, width, 1.3 * size);
     pen.fillStyle = 'white';
@@ -185,8 +191,9 @@ function clickedObject(event) {
   const frame = canvas.getBoundingClientRect();
   // The canvas may be letterboxed inside its frame.
   const scale = Math.max(canvas.width / frame.width, canvas.height / frame.height);
-  const x = (event.clientX - frame.left - (frame.width - canvas.width / scale) / 2) * scale;
-  const y = (event.clientY - frame.top - (frame.height - canvas.height / scale) / 2) * scale;
+  const pixels = scale / state.zoom;
+  const x = (event.clientX - frame.left - (frame.width - canvas.width / scale) / 2) * pixels;
+  const y = (event.clientY - frame.top - (frame.height - canvas.height / scale) / 2) * pixels;
   const area = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
   return shownObjects()
     .filter(({ box: [x1, y1, x2, y2] }) => x >= x1 && x <= x2 && y >= y1 && y <= y2)
