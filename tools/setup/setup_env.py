@@ -261,7 +261,8 @@ class Setup(Environment):
         self.remove_other_stack()
         say('[2/6] build tools and dependencies')
         self.install(
-            '--no-deps', *(f'-r{REQUIREMENTS / name}.txt' for name in ('build', 'common', 'export', 'dev'))
+            '--no-deps',
+            *(f'-r{REQUIREMENTS / name}.txt' for name in ('build', 'common', 'export', 'dev')),
         )
         version, cuda = self.install_torch(self.choose_torch())
         if self.options['ops'] == 'cpu':
