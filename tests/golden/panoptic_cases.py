@@ -116,7 +116,7 @@ def mask_logits(model: nn.Module) -> np.ndarray:
     """Mask logits of every fifth query of all three images, every other row and column, (3, 4, 16, 20)."""
     inputs, samples = batch()
     feats = model.eval().extract_feat(inputs)
-    head_inputs, encoded = model._encode_and_decode(feats, samples)
+    head_inputs, encoded = model.decode_tokens(*model.pre_transformer(feats, samples))
     features = model._mask_features(feats, **encoded)
     states = head_inputs['hidden_states'][-1]
     logits = [model.mask_head(states[i], i, features) for i in range(len(inputs))]

@@ -76,7 +76,7 @@ def without_masks(model: nn.Module, inputs: Tensor, samples: list) -> list:
 def mask_logits(model: nn.Module, inputs: Tensor, samples: list) -> Tensor:
     """Return the mask logits of all queries, (B, M, h, w)."""
     feats = model.extract_feat(inputs)
-    head_inputs, encoded = model._encode_and_decode(feats, samples)
+    head_inputs, encoded = model.decode_tokens(*model.pre_transformer(feats, samples))
     features = model._mask_features(feats, **encoded)
     states = head_inputs['hidden_states'][-1]
     logits = [model.mask_head(queries, image, features) for image, queries in enumerate(states)]

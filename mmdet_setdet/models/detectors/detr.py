@@ -146,7 +146,9 @@ class DETR(DetectionTransformer):
         gts = GroundTruths.from_samples(batch_data_samples)
         feats = self.extract_feat(batch_inputs)
         gts_of_groups = None if self.freeze_detector else gts
-        head_inputs, encoded = self._encode_and_decode(feats, batch_data_samples, gts_of_groups)
+        head_inputs, encoded = self.decode_tokens(
+            *self.pre_transformer(feats, batch_data_samples), gts_of_groups
+        )
         if self.mask_head is not None:
             head_inputs['mask_loss'] = partial(
                 self.mask_head.loss,
@@ -169,7 +171,7 @@ class DETR(DetectionTransformer):
         if self.mask_head is None:
             return super().predict(batch_inputs, batch_data_samples, rescale)
         feats = self.extract_feat(batch_inputs)
-        head_inputs, encoded = self._encode_and_decode(feats, batch_data_samples)
+        head_inputs, encoded = self.decode_tokens(*self.pre_transformer(feats, batch_data_samples))
         results = self.bbox_head.predict(
             batch_data_samples, rescale, with_queries=True, **head_inputs
         )
@@ -231,23 +233,18 @@ class DETR(DetectionTransformer):
             dict: The inputs of the head: hidden states and what boxes start from, and ``groups``, the query groups
             that come before the matching queries, if there are any.
         """
-        head_inputs, _ = self._encode_and_decode(img_feats, batch_data_samples, gts)
+        head_inputs, _ = self.decode_tokens(
+            *self.pre_transformer(img_feats, batch_data_samples), gts
+        )
         return head_inputs
-
-    def _encode_and_decode(
-        self,
-        img_feats: tuple[Tensor],
-        batch_data_samples: OptSampleList = None,
-        gts: GroundTruths | None = None,
-    ) -> tuple[dict, dict]:
-        """As :meth:`forward_transformer`, with what a mask head reads besides: ``memory`` and ``levels``."""
-        encoder_inputs, decoder_inputs = self.pre_transformer(img_feats, batch_data_samples)
-        return self.decode_tokens(encoder_inputs, decoder_inputs, gts)
 
     def decode_tokens(
         self, encoder_inputs: dict, decoder_inputs: dict, gts: GroundTruths | None = None
     ) -> tuple[dict, dict]:
-        """Turn what :meth:`tokenize` returns into decoded queries, see :meth:`_encode_and_decode`."""
+        """Turn tokens into decoded queries: the inputs of the head, and what a mask head reads besides.
+
+        The arguments are what :meth:`tokenize` returns; the second result holds ``memory`` and ``levels``.
+        """
         encoder_outputs = self.forward_encoder(**encoder_inputs)
         queries, head_inputs = self.pre_decoder(**encoder_outputs, gts=gts)
         decoder_outputs = self.forward_decoder(**queries, **decoder_inputs)

@@ -47,7 +47,8 @@ class FeatureLevels:
             return cls(shapes, [None] * len(maps), ratios)
 
         height, width = input_size
-        sizes = torch.as_tensor(image_sizes).to(device, non_blocking=True)
+        sizes = image_sizes if torch.is_tensor(image_sizes) else torch.tensor(image_sizes)
+        sizes = sizes.to(device, non_blocking=True)
         image_heights, image_widths = sizes.unbind(1)
         padded_rows = _padded_lines(height, image_heights)
         padded_columns = _padded_lines(width, image_widths)
