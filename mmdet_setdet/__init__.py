@@ -6,11 +6,10 @@ import changes is listed in :mod:`mmdet_setdet.mmengine_patches`.
 Where neither torch nor mmengine is installed, :mod:`mmdet_setdet.runtime` alone works: inference with exported models.
 """
 
-from importlib.util import find_spec
-
+from .installed import any_of_the_stack
 from .version import __version__
 
-if find_spec('torch') or find_spec('mmengine'):
+if any_of_the_stack():
     from .compat import check_stack
     from .noise import ignore_warnings, without_prints
 
