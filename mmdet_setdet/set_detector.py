@@ -9,6 +9,7 @@ import torch
 from mmdet.apis import inference_detector
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
 from torch import nn
 
 from .engine.command_line import build_runner, load_config
@@ -74,8 +75,6 @@ class SetDetector:
         Raises:
             InputError: It is no checkpoint, or has no config.
         """
-        from mmengine.runner import load_checkpoint
-
         loaded = load_checkpoint(nn.Module(), str(checkpoint), map_location='cpu')
         text = (loaded.get('meta') or {}).get('cfg')
         if not text:

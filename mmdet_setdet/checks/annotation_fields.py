@@ -97,6 +97,26 @@ FIELDS: dict[str, tuple[str, dict[str, Field]]] = {
 }
 
 
+def check_lists(coco: dict, file: str) -> None:
+    """Check that the three lists are there, and that there are images; also of a panoptic annotation file.
+
+    Args:
+        coco (dict): Content of the file.
+        file (str): Path of the file, for the messages.
+
+    Raises:
+        InputError: A list is missing, or there is no image.
+    """
+    for key in FIELDS:
+        if not isinstance(coco.get(key), list):
+            keys = ', '.join(map(str, list(coco)[:8]))
+            raise InputError(
+                f'{file}: not a COCO annotation file: it has no list "{key}" (it has: {keys or "nothing"})'
+            )
+    if not coco['images']:
+        raise InputError(f'{file}: its list "images" is empty')
+
+
 def check_fields(coco: dict, file: str) -> None:
     """Check that the three lists are there, and every field of every entry by :data:`FIELDS`.
 
@@ -107,14 +127,7 @@ def check_fields(coco: dict, file: str) -> None:
     Raises:
         InputError: A list or field is missing, a value is of another kind, there is no image, or an id occurs twice.
     """
-    for key in FIELDS:
-        if not isinstance(coco.get(key), list):
-            keys = ', '.join(map(str, list(coco)[:8]))
-            raise InputError(
-                f'{file}: not a COCO annotation file: it has no list "{key}" (it has: {keys or "nothing"})'
-            )
-    if not coco['images']:
-        raise InputError(f'{file}: its list "images" is empty')
+    check_lists(coco, file)
     for key, (kind, fields) in FIELDS.items():
         entries = coco[key]
         for number, entry in enumerate(entries):

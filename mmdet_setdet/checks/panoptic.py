@@ -7,9 +7,9 @@ from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.api_wrappers import COCOPanoptic
 
 from ..errors import InputError
+from .annotation_fields import check_lists
 from .annotations import CheckedReading
 
-LISTS = ('images', 'annotations', 'categories')
 IMAGE_FIELDS = ('id', 'file_name', 'width', 'height')
 CATEGORY_FIELDS = ('id', 'name', 'isthing')
 ANNOTATION_FIELDS = ('image_id', 'file_name', 'segments_info')
@@ -26,7 +26,7 @@ def check_panoptic_annotations(coco: dict, file: str) -> None:
     Raises:
         InputError: A list or field is missing, there is no image, or the category of a segment is not listed.
     """
-    _check_lists(coco, file)
+    check_lists(coco, file)
     _with_fields(coco['images'], 'image', IMAGE_FIELDS, file)
     categories = _with_fields(coco['categories'], 'category', CATEGORY_FIELDS, file)
     annotations = _with_fields(coco['annotations'], 'annotation', ANNOTATION_FIELDS, file)
@@ -39,17 +39,6 @@ def check_panoptic_annotations(coco: dict, file: str) -> None:
                     f'{file}: segment {segment["id"]} of image {annotation["image_id"]} has category_id '
                     f'{segment["category_id"]}, which is not among the {len(category_ids)} ids in "categories"'
                 )
-
-
-def _check_lists(coco: dict, file: str) -> None:
-    for key in LISTS:
-        if not isinstance(coco.get(key), list):
-            keys = ', '.join(map(str, list(coco)[:8]))
-            raise InputError(
-                f'{file}: not a COCO annotation file: it has no list "{key}" (it has: {keys or "nothing"})'
-            )
-    if not coco['images']:
-        raise InputError(f'{file}: its list "images" is empty')
 
 
 def _with_fields(entries: list[dict], kind: str, fields: Sequence[str], file: str) -> list[dict]:

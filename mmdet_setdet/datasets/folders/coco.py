@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import InputError
@@ -10,15 +11,16 @@ from .annotated import AnnotatedFolder, image_files, split_name, with_val
 KEYS = {'images', 'annotations', 'categories'}
 
 
-def coco_files(folder: Path) -> list[Path]:
-    """Return the JSON files in a folder that look like COCO's annotations of boxes."""
-    found = []
+def coco_files(folder: Path) -> dict[Path, dict]:
+    """Return the JSON files in a folder that look like COCO's annotations of boxes, with their content."""
+    found = {}
     for file in sorted(folder.rglob('*.json')):
         if not file.name.startswith(('captions', 'person_keypoints', 'panoptic', 'stuff')):
             with file.open('rb') as opened:
                 starts_as_object = opened.read(64).lstrip().startswith(b'{')
-            if starts_as_object and _load(file).keys() >= KEYS:
-                found.append(file)
+            content = _load(file) if starts_as_object else {}
+            if content.keys() >= KEYS:
+                found[file] = content
     return found
 
 
@@ -30,12 +32,12 @@ def _load(file: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def read_coco(folder: Path, files: list[Path]) -> AnnotatedFolder:
+def read_coco(folder: Path, files: dict[Path, dict]) -> AnnotatedFolder:
     """Read annotation files; the names of files and folders tell the splits.
 
     Args:
         folder (Path): The data set.
-        files (list[Path]): See :func:`coco_files`.
+        files (dict[Path, dict]): See :func:`coco_files`.
 
     Raises:
         InputError: Two files are the same split, their classes differ, or an image is missing.
@@ -51,17 +53,17 @@ def read_coco(folder: Path, files: list[Path]) -> AnnotatedFolder:
                 f'{folder}: {sources[split].name} and {file.name} both are {split} by their names; keep one'
             )
         sources[split] = file
-        splits[split] = _with_paths(_load(file), file, folder, paths)
+        splits[split] = _with_paths(files[file], file, folder, paths)
     categories = [split['categories'] for split in splits.values()]
     if any(other != categories[0] for other in categories):
         raise InputError(f'{folder}: the classes of {" and ".join(map(str, files))} differ')
     return AnnotatedFolder('COCO', folder, with_val(splits))
 
 
-def _preferred(files: list[Path]) -> list[Path]:
+def _preferred(files: Iterable[Path]) -> list[Path]:
     """Those with COCO's own names, instances_train2017.json and the like, if there are any."""
     official = [file for file in files if re.fullmatch(r'instances_[a-z]+\d*', file.stem)]
-    return official or files
+    return official or list(files)
 
 
 def _with_paths(coco: dict, file: Path, folder: Path, paths: dict[str, Path]) -> dict:
