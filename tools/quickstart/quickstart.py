@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Train a small detector on generated images within minutes, evaluate it on unseen ones and draw its predictions."""
+"""Train a small detector on generated images within minutes, test it on unseen ones, draw what it finds, export it."""
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ try:
     import torch
     from mmengine.fileio import get
     from mmengine.hooks import Hook
-    from mmengine.runner import Runner
+    from mmengine.runner import Runner, find_latest_checkpoint
 
+    from mmdet_setdet import SetDetector
     from mmdet_setdet.engine.command_line import add_config_options, build_runner, load_config, run
     from mmdet_setdet.engine.devices import gpu_problem
     from mmdet_setdet.errors import InputError
@@ -73,7 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, evaluate, draw.
+    """Train, evaluate, draw, export.
 
     ``train_seconds`` in the last line includes the validations during training, but neither the building of model and
     data nor the final evaluation.
@@ -106,12 +108,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     # The folder of this very run: an earlier one may be beside it.
     plot_curves({Path(args.config).stem: runner.log_dir}, out / 'curves.png')
+    export(SetDetector(config, find_latest_checkpoint(out)), out / 'model.onnx')
     bbox_map = metrics.get(
         'coco/bbox_mAP', 0.0
     )  # CocoMetric leaves it out if nothing at all was predicted
     print(
         f'quickstart bbox_mAP={bbox_map:.3f} train_seconds={notes.train_seconds:.0f} pictures={args.work_dir}'
     )
+
+
+def export(detector: SetDetector, file: Path) -> None:
+    """Write a file for the runtime, and say how to serve it; without onnx a note, since nothing else failed."""
+    try:
+        detector.export(file, with_layers=True)
+    except InputError as error:
+        print(f'NOTE: not exported: {error}')
+        return
+    print(f'In the browser: {Path(sys.executable).parent}/setdet serve {file}')
 
 
 if __name__ == '__main__':
