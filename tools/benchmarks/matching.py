@@ -18,33 +18,45 @@ from .peers.detr_authors import as_targets, load_dn_detr_matcher
 from .timing import Case, Contender
 
 LAYERS = 6
-QUERIES = 300
-MAX_GTS = 20
+SIZES = (  # images, fewest and most objects per image, queries
+    (2, 1, 20, 300),
+    (16, 1, 20, 300),
+    (16, 100, 100, 300),
+    (16, 300, 300, 900),
+)
 MatchSet = set[tuple[int, int, int, int]]  # (layer, image, query, gt)
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """Yield DN-DETR's matching at batch 2 and 16, or at the requested batch size, with 1 to 20 gts per image."""
+    """Yield DN-DETR's matching for each of SIZES, or for 1 to 20 objects at the requested batch size."""
     cfg = our_config('dab_detr_r50_50e', options.model).model.train_cfg.assigner
     ours = TASK_UTILS.build(cfg)
     mmdets = TASK_UTILS.build({**cfg, 'type': 'HungarianAssigner'})
     authors = load_dn_detr_matcher(options)
-    for batch_size in [options.batch_size] if options.batch_size else [2, 16]:
+    for batch_size, fewest, most, queries in sizes(options):
         generator = torch.Generator().manual_seed(options.seed)
-        counts = torch.randint(1, MAX_GTS + 1, (batch_size,), generator=generator).tolist()
+        counts = torch.randint(fewest, most + 1, (batch_size,), generator=generator).tolist()
         _, samples = random_batch(options, options.size or (480, 640), counts)
-        logits, boxes = noisy_predictions(samples, generator)
+        logits, boxes = noisy_predictions(samples, queries, generator)
         logits = logits.to(options.device, options.torch_dtype)
         boxes = boxes.to(options.device)
         peers = [mmdets_contender(mmdets, logits, boxes, samples)]
         if authors is not None:
             peers.append(authors_contender(authors, logits, boxes, samples))
+        objects = f'{fewest} to {most}' if fewest < most else most
         yield Case(
-            f'{LAYERS} layers, {batch_size} images, {QUERIES} queries, 1 to {MAX_GTS} objects',
+            f'{LAYERS} layers, {batch_size} images, {queries} queries, {objects} objects',
             ours=our_contender(ours, logits, boxes, samples),
             peers=peers,
             compare=num_different,
         )
+
+
+def sizes(options: Options) -> Sequence[tuple[int, int, int, int]]:
+    """Return the rows of SIZES, or one of the requested batch size."""
+    if options.batch_size:
+        return [(options.batch_size, *SIZES[0][1:])]
+    return SIZES
 
 
 def num_different(ours: MatchSet, peers: MatchSet) -> float:
@@ -53,7 +65,7 @@ def num_different(ours: MatchSet, peers: MatchSet) -> float:
 
 
 def noisy_predictions(
-    samples: Sequence[DetDataSample], generator: torch.Generator
+    samples: Sequence[DetDataSample], num_queries: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw predictions of a model that has learned something.
 
@@ -62,12 +74,12 @@ def noisy_predictions(
     Returns:
         tuple[Tensor, Tensor]: Logits (L, B, Q, K) and boxes (L, B, Q, 4).
     """
-    logits = torch.randn(LAYERS, len(samples), QUERIES, NUM_CLASSES, generator=generator) - 4
-    boxes = random_boxes(generator, LAYERS, len(samples), QUERIES)
+    logits = torch.randn(LAYERS, len(samples), num_queries, NUM_CLASSES, generator=generator) - 4
+    boxes = random_boxes(generator, LAYERS, len(samples), num_queries)
     gts = GroundTruths.from_samples([sample.cpu() for sample in samples])
     for layer in range(LAYERS):
         for image, count in enumerate(gts.counts):
-            queries = torch.randperm(QUERIES, generator=generator)[: 2 * count]
+            queries = torch.randperm(num_queries, generator=generator)[: 2 * count]
             gt_boxes = gts.boxes[image, :count].repeat(2, 1)
             labels = gts.labels[image, :count].repeat(2)
             noise = torch.randn(gt_boxes.shape, generator=generator) * 0.3 / (layer + 1)
