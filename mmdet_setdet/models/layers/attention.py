@@ -45,9 +45,7 @@ def attend(
         allowed = is_key if allowed is None else allowed & is_key
     query, key, value = (_split_heads(x, num_heads) for x in (query, key, value))
     record(_weights, query, key, allowed)
-    output = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=allowed, dropout_p=dropout
-    )
+    output = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     return output.transpose(1, 2).flatten(2)
 
 
