@@ -108,7 +108,6 @@ class _Sheet:
             panel.remove()
         for panel in self.panels[:count]:
             panel.set(xticks=[], yticks=[])
-            panel.title.set_fontsize(FONT)
         if has_points:
             handles = _level_legend(attention.weights.shape[2])
             self.figure.legend(
@@ -150,7 +149,7 @@ def _heated(image: np.ndarray, cells: np.ndarray, extent: np.ndarray) -> np.ndar
     heat = cv2.resize(cells, size, interpolation=cv2.INTER_CUBIC)[:height, :width]
     heat = (heat / cells.max()).clip(0, 1)
     colours = 255 * matplotlib.colormaps['inferno'](heat)[..., :3]
-    share = np.sqrt(heat)[..., None]
+    share = heat[..., None]
     grey = 0.8 * image.mean(-1, keepdims=True)
     return ((1 - share) * grey + share * colours).astype(np.uint8)
 
