@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.configs import CONFIGS
+from helpers.configs import CONFIGS, small_model_cfg
 from helpers.families import FAMILIES, build_family, family_cfg
 from helpers.tiny_detector import tool, write_config, write_dataset
 from mmdet.structures import DetDataSample
@@ -76,6 +76,19 @@ def test_a_star_of_points_starts_at_its_token():
     # At first the offsets of all heads cancel each other; a cell of the first map has 8 x 8 pixels.
     mean = seen.encoder.points[token].mean((0, 1, 2))
     np.testing.assert_allclose(mean * [96, 64], [48 + 4, 32 + 4], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'), [('anchor_detr_r50_50e.py', HeatMaps), ('dino_r50_4scale_12e.py', Samples)]
+)
+def test_other_detectors(name, kind):
+    layers = {'encoder.num_layers': 1, 'decoder.num_layers': 1}
+    model = build_model(small_model_cfg(name, **layers)).eval()
+    seen = look(model, packed_image(64, 90), CLASSES)
+    assert isinstance(seen.decoder, kind)
+    assert isinstance(seen.encoder, kind)
+    if kind is HeatMaps:
+        np.testing.assert_allclose(seen.decoder.cells.sum((1, 2)), 1, atol=1e-5)
 
 
 def test_layers_differ():
