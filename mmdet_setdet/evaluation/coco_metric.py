@@ -20,8 +20,8 @@ except ImportError:
 class FastCOCOeval(COCOeval_faster):
     """An evaluation in C++ that is summed up as pycocotools does it.
 
-    There ``AP`` counts the best 100 results of an image and the other figures count ``maxDets[2]``; faster-coco-eval
-    takes the last of ``maxDets`` for all of them, so that a DETR with 300 results gets another AP.
+    There ``AP`` counts the best 100 results of a class in an image and the other figures count ``maxDets[2]``;
+    faster-coco-eval takes the last of ``maxDets`` for all of them, so that a DETR with 300 results gets another AP.
     """
 
     summarize = COCOeval.summarize

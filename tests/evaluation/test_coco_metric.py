@@ -18,10 +18,10 @@ from mmdet_setdet.evaluation.coco_report import confusion
 CLASSES = ('bolt', 'nut', 'absent')
 
 
-@pytest.mark.parametrize('num_results', [20, 150])
-def test_the_figures_are_those_of_pycocotools(num_results):
+@pytest.mark.parametrize(('num_results', 'num_classes'), [(20, 5), (150, 1)])
+def test_the_figures_are_those_of_pycocotools(num_results, num_classes):
     pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval')
-    gts, results = scenes(200, num_results, num_classes=5)
+    gts, results = scenes(200, num_results, num_classes)
     ours, theirs = (figures(one, gts, results) for one in (FastCOCOeval, COCOeval))
     assert 0.2 < theirs[0][0] < 0.9
     assert max_abs_diff(ours, theirs) < 1e-6

@@ -85,7 +85,7 @@ def scenes(num_images: int, num_results: int, num_classes: int, seed: int = 0) -
     scores = random.random((num_images, num_results)) * 0.6
     noise = random.normal(size=boxes.shape) * boxes[..., [2, 3, 2, 3]] * 0.05
     found[:, :NUM_OBJECTS] = boxes + noise
-    scores[:, :NUM_OBJECTS] += 0.4
+    scores[:, :NUM_OBJECTS] += random.random(labels.shape) * 0.4
     is_right = random.random(labels.shape) < 0.9
     copied = found_labels[:, :NUM_OBJECTS]
     copied[is_right] = labels[is_right]
