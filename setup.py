@@ -70,6 +70,8 @@ setup(
         'upstream': requirements('upstream'),
         # Exporting models, and running exported ones without torch and the stack.
         'export': requirements('export'),
+        # Evaluation in C++.
+        'eval': requirements('eval'),
         'runtime': ['onnxruntime', 'pillow'],
         # For the configs of segmentation. Upstream's mmseg imports two packages that it does not ask for.
         'seg': requirements('default-seg'),

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 
 import mmdet_setdet  # noqa: F401
 from mmdet_setdet.engine.command_line import build_runner, load_config, make_parser, run
-from mmdet_setdet.engine.evaluation import RESULTS, dump_predictions, select_metrics
+from mmdet_setdet.engine.evaluation import (
+    RESULTS,
+    dump_predictions,
+    report_classes,
+    select_metrics,
+)
 from mmdet_setdet.engine.precision import use_amp_in_test
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import save_test_pictures
@@ -22,6 +27,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         default=[],
         metavar='NAME',
         help=f'what to compute, of {", ".join(RESULTS)} (default: what the config computes)',
+    )
+    parser.add_argument(
+        '--report',
+        metavar='DIR',
+        help='write AP of each class, precision-recall curves and the confusion matrix there',
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions there')
     parser.add_argument(
@@ -40,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         cfg.test_evaluator = select_metrics(
             cfg.get('test_evaluator'), args.eval, cfg.model, args.config
         )
+    if args.report:
+        report_classes(cfg, args.report)
     if args.out:
         dump_predictions(cfg, args.out)
     if args.show_dir:

@@ -30,9 +30,9 @@ def checked_data_sets() -> Iterator[None]:
             is missing.
     """
     with (
-        _replaced(CocoDataset, 'COCOAPI', CheckedCOCO),
-        _replaced(CocoPanopticDataset, 'COCOAPI', CheckedCOCOPanoptic),
-        _replaced(BaseDataset, '_serialize_data', _serialize_if_any),
+        replaced(CocoDataset, 'COCOAPI', CheckedCOCO),
+        replaced(CocoPanopticDataset, 'COCOAPI', CheckedCOCOPanoptic),
+        replaced(BaseDataset, '_serialize_data', _serialize_if_any),
     ):
         try:
             yield
@@ -52,12 +52,13 @@ def checked_metrics() -> Iterator[None]:
     Raises:
         InputError: The annotations do not pass :class:`CheckedCOCO`.
     """
-    with _replaced(coco_metric, 'COCO', QuietCOCO):
+    with replaced(coco_metric, 'COCO', QuietCOCO):
         yield
 
 
 @contextmanager
-def _replaced(owner, name: str, value) -> Iterator[None]:
+def replaced(owner, name: str, value) -> Iterator[None]:
+    """Set an attribute of a class or module within this context."""
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:

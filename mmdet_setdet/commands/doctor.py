@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
 from ..checks import check_annotations
-from ..checks.images import check_whole
 from ..datasets.folders import AnnotatedFolder, read_folder
 from ..runtime import Detections
 from ..runtime.draw import draw
@@ -50,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> AnnotatedFolder:
         check_annotations(coco, f'{args.data} ({name})')
     files = {image['file_name'] for coco in data.splits.values() for image in coco['images']}
     for file in track_iter_progress(sorted(files)):
-        check_whole(str(data.folder / file))
         read_image(data.folder / file)
     print('\n' + describe(data))
     save_picture(data, args.out)

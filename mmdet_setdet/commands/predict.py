@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..runtime import Detections, Detector
 from ..runtime.draw import draw
-from ..runtime.images import read_image
+from ..runtime.images import IMAGE_ENDINGS, read_image
 
 EXAMPLES = """examples:
   setdet predict model.onnx photo.jpg
@@ -22,7 +22,6 @@ EXAMPLES = """examples:
   setdet predict model.onnx film.mp4 --every 10 --csv boxes.csv
   setdet predict configs/dn_detr_r50_50e.py photos/ --checkpoint dn_detr_r50.pth
 """
-IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 VIDEOS = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v'}
 COLUMNS = ('image', 'class', 'score', 'x1', 'y1', 'x2', 'y2')
 
@@ -110,7 +109,7 @@ def _pictures(sources: Sequence[str]) -> Iterator[tuple[Path | int, Path]]:
 
 
 def _is_known(file: Path) -> bool:
-    return file.suffix.lower() in IMAGES | VIDEOS
+    return file.suffix.lower() in IMAGE_ENDINGS | VIDEOS
 
 
 def _frames(

@@ -11,6 +11,10 @@ from mmengine.registry import METRICS
 
 from ..errors import InputError
 
+OURS = 'mmdet_setdet.CocoMetric'
+# The last one is the fork's; all have the same arguments.
+COCO_METRICS = (OURS, 'CocoMetric', 'mmdet.CocoMetric', 'FasterCocoMetric')
+
 
 class _Result(NamedTuple):
     """How a config asks for a result.
@@ -44,6 +48,8 @@ def _metrics(evaluator) -> list[dict]:
 def _class_name(metric: dict) -> str:
     """Return the name of a metric's class, without a scope."""
     kind = metric['type']
+    if kind in COCO_METRICS:
+        return 'CocoMetric'
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
@@ -67,8 +73,8 @@ def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) ->
 
     Args:
         evaluator (dict | list[dict]): The ``test_evaluator`` of a config.
-        names (Sequence[str]): Some of ``bbox``, ``segm`` (CocoMetric), ``PQ`` (CocoPanopticMetric), ``mIoU``
-            (IoUMetric), ``accuracy`` (Accuracy).
+        names (Sequence[str]): Some of ``bbox``, ``segm`` (CocoMetric, of which ours is taken), ``PQ``
+            (CocoPanopticMetric), ``mIoU`` (IoUMetric), ``accuracy`` (Accuracy).
         model (dict): The config of the model: ``segm`` requires one that predicts masks.
         config (str): Path of the config, for the message.
 
@@ -97,11 +103,32 @@ def select_metrics(evaluator, names: Sequence[str], model: dict, config: str) ->
         if not requested:
             continue
         metric = ConfigDict(metric)
+        if metric.type in COCO_METRICS:
+            metric.type = OURS
         argument = _RESULTS[requested[0]].argument
         if argument is not None:
             metric[argument] = requested
         chosen.append(metric)
     return chosen
+
+
+def report_classes(cfg: Config, folder: str) -> None:
+    """Make the test of ``cfg`` write a table and pictures of the classes to ``folder``.
+
+    Raises:
+        InputError: The test has no COCO metric.
+    """
+    metrics = [ConfigDict(metric) for metric in _metrics(cfg.get('test_evaluator'))]
+    reporting = [metric for metric in metrics if metric.type in COCO_METRICS]
+    if not reporting:
+        kinds = ', '.join(str(metric.type) for metric in metrics) or 'nothing'
+        raise InputError(
+            f'--report {folder}: needs CocoMetric, but {cfg.filename} evaluates with {kinds}; add --eval bbox if it '
+            'can do that'
+        )
+    for metric in reporting:
+        metric.update(type=OURS, report=folder)
+    cfg.test_evaluator = metrics
 
 
 @METRICS.register_module()

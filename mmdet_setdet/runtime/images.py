@@ -10,6 +10,7 @@ from ..errors import InputError
 from .metadata import ModelInfo
 from .resizing import fitting_size, resize, shorter_side_size
 
+IMAGE_ENDINGS = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 Picture = str | Path | Image.Image | np.ndarray
 
 

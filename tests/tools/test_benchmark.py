@@ -101,6 +101,11 @@ def test_deformable_attention_equals_mmcvs():
     assert max(differences.values()) < 1e-5
 
 
+def test_evaluation_has_the_figures_of_pycocotools():
+    pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval')
+    assert measured('evaluation', batch_size=2) == {('2 images', 'pycocotools'): 0.0}
+
+
 def test_growth_varies_one_quantity_at_a_time(monkeypatch):
     for name, values in (('SIZES', [(64, 96)]), ('QUERIES', [10]), ('GT_COUNTS', [3])):
         monkeypatch.setattr(growth, name, values)

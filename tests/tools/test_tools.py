@@ -48,6 +48,8 @@ def test_eval_out_and_pictures(trained, tmp_path, capfd):
             str(tmp_path / 'out.pkl'),
             '--show-dir',
             str(tmp_path / 'pictures'),
+            '--report',
+            str(tmp_path / 'report'),
             '--work-dir',
             str(tmp_path),
             '--cfg-options',
@@ -57,6 +59,7 @@ def test_eval_out_and_pictures(trained, tmp_path, capfd):
     assert 0 <= metrics['coco/bbox_mAP'] <= metrics['coco/bbox_mAP_50'] <= 1
     table = [line for line in capfd.readouterr().out.splitlines() if line.startswith(' Average ')]
     assert len(table) == 12
+    assert len(list((tmp_path / 'report').iterdir())) == 3
     predictions = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     assert len(predictions) == 5
     assert predictions[0]['pred_instances']['bboxes'].shape[1] == 4
@@ -75,6 +78,10 @@ def test_eval_out_and_pictures(trained, tmp_path, capfd):
         (
             ['--eval', 'bbox', 'mIoU'],
             r'--eval mIoU: .*tiny.py evaluates with CocoMetric, which can do: bbox',
+        ),
+        (
+            ['--report', 'report', '--cfg-options', 'test_evaluator.type=DumpDetResults'],
+            r'--report report: needs CocoMetric, but .*tiny.py evaluates with DumpDetResults',
         ),
         (['--tta'], r'--tta: .*tiny.py has no tta_model and no tta_pipeline'),
         (

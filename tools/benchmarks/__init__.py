@@ -7,6 +7,7 @@ from . import (
     backbone,
     deformable_attention,
     dino,
+    evaluation,
     growth,
     inference,
     masks,
@@ -32,6 +33,7 @@ ROWS = {
     'backbone-growth': backbone.growth_cases,
     'transport': transport.cases,
     'transport-growth': transport.growth_cases,
+    'evaluation': evaluation.cases,
 }
 
 __all__ = [

@@ -285,7 +285,7 @@ def duration(seconds: float) -> str:
 
 def environment_digest(stack: str, venv: Path, **options: str) -> str:
     """Return a digest that changes whenever this program would make another environment than before."""
-    names = ('torch', 'build', 'common', 'export', 'dev', stack, f'{stack}-seg')
+    names = ('torch', 'build', 'common', 'eval', 'export', 'dev', stack, f'{stack}-seg')
     files = [REQUIREMENTS / f'{name}.txt' for name in names]
     files.append(ROOT / 'setup.py')
     files += sorted(Path(__file__).resolve().parent.glob('*.py'))

@@ -262,7 +262,10 @@ class Setup(Environment):
         say('[2/6] build tools and dependencies')
         self.install(
             '--no-deps',
-            *(f'-r{REQUIREMENTS / name}.txt' for name in ('build', 'common', 'export', 'dev')),
+            *(
+                f'-r{REQUIREMENTS / name}.txt'
+                for name in ('build', 'common', 'eval', 'export', 'dev')
+            ),
         )
         version, cuda = self.install_torch(self.choose_torch())
         if self.options['ops'] == 'cpu':

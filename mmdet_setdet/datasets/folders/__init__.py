@@ -74,7 +74,9 @@ def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
             pipeline=inner.pipeline,
         )
         if loader != 'train':
-            evaluator = dict(type='CocoMetric', metric='bbox', ann_file=loader_cfg.dataset.ann_file)
+            evaluator = dict(
+                type='mmdet_setdet.CocoMetric', metric='bbox', ann_file=loader_cfg.dataset.ann_file
+            )
             cfg[f'{loader}_evaluator'] = evaluator
     for key, _ in head_class_counts(cfg.model, 'model'):
         cfg.merge_from_dict({key: len(data.classes)})

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError
+from ...runtime.images import IMAGE_ENDINGS
 
-IMAGE_ENDINGS = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
 VAL_SHARE = 0.2
 SEED = 0
 # What people call the images that a model is judged by.

@@ -7,8 +7,8 @@ import yaml
 from mmengine.utils import track_iter_progress
 
 from ...errors import InputError
+from ...runtime.images import IMAGE_ENDINGS
 from .annotated import (
-    IMAGE_ENDINGS,
     SPLIT_NAMES,
     AnnotatedFolder,
     as_coco,
