@@ -89,9 +89,7 @@ class SetDetector:
     @cached_property
     def model(self) -> nn.Module:
         self._enter_scope()
-        model = build_model(self.config.model, self.checkpoint).eval()
-        model.cfg = self.config
-        return model
+        return build_model(self.config.model, self.checkpoint).eval()
 
     def _enter_scope(self) -> None:
         init_default_scope(self.config.get('default_scope', 'mmdet'))
@@ -111,6 +109,7 @@ class SetDetector:
         # mmdet's pipeline expects blue, green, red.
         images = [read_image(picture)[..., ::-1] for picture in pictures]
         self._enter_scope()
+        self.model.cfg = copy.deepcopy(self.config)  # mmdet changes its pipeline for arrays
         results = []
         for sample in inference_detector(self.model, images):
             found = sample.pred_instances.cpu().numpy()
@@ -131,7 +130,6 @@ class SetDetector:
         model = runner.train()
         self.__dict__.pop('classes', None)
         model.dataset_meta = runner.train_dataloader.dataset.metainfo
-        model.cfg = self.config
         self.__dict__['model'] = model.eval()
         return self
 
