@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--layers',
         action='store_true',
-        help='also what every query says after each decoder layer, for the page',
+        help='also what every query says after each decoder layer and where it looks, for the page',
     )
     add_config_options(parser, 'settings of the config to replace')
     return parser

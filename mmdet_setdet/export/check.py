@@ -94,7 +94,10 @@ def difference(expected: Tensors, actual: Tensors, side: int) -> float:
         apart = np.abs(one['boxes'][:, None] - other['boxes']).max(-1) / side
         apart = np.maximum(apart, np.abs(one['scores'][:, None] - other['scores']))
         apart[one['labels'][:, None] != other['labels']] = np.inf
+        nearest = apart.min(1)
+        if 'attention' in one:
+            found = other['attention'][apart.argmin(1)]
+            nearest = np.maximum(nearest, np.abs(one['attention'] - found).max((1, 2)))
         is_cut = one['scores'] <= one['scores'][-1] + TOLERANCE
-        nearest = np.where(is_cut, 0, apart.min(1))
-        worst = max(worst, float(nearest.max()))
+        worst = max(worst, float(np.where(is_cut, 0, nearest).max()))
     return worst

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..models.backbones import CrossFormer
 from ..models.dense_heads import OTAHead
 from ..models.detectors import DETR
-from ..models.layers import FeatureLevels
+from ..models.layers import DeformableAttention, FeatureLevels, recording
 
 
 class Graph(nn.Module):
@@ -62,7 +62,9 @@ class SetGraph(Graph):
         raw (bool): Whether to return ``logits`` (B, M, K or K + 1) and ``boxes`` (cx, cy, w, h) in [0, 1] of the image
             without padding, (B, M, 4), of all queries instead.
         with_layers (bool): Whether to return also what each query says after each of L decoder layers:
-            ``layer_boxes`` (B, L, M, 4), ``layer_scores`` and ``layer_labels`` (B, L, M).
+            ``layer_boxes`` (B, L, M, 4), ``layer_scores`` and ``layer_labels`` (B, L, M). Where the decoder attends to
+            one map of h x w cells, also ``attention`` (B, N, h, w): how much each of the N boxes' queries looks at each
+            cell in the last layer, the mean over heads. It adds up to one and is zero on padding.
     """
 
     def __init__(self, model: DETR, raw: bool = False, with_layers: bool = False) -> None:
@@ -72,6 +74,14 @@ class SetGraph(Graph):
         self.outputs = ('logits', 'boxes') if raw else ('boxes', 'scores', 'labels', 'queries')
         if with_layers:
             self.outputs += ('layer_boxes', 'layer_scores', 'layer_labels')
+        is_plain = not isinstance(self.last_attention, DeformableAttention)
+        if with_layers and is_plain and model.num_feature_levels == 1:
+            self.outputs += ('attention',)
+
+    @property
+    def last_attention(self) -> nn.Module:
+        """nn.Module: The cross attention of the last decoder layer."""
+        return self.model.decoder.layers[-1].cross_attn
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         """Detect.
@@ -85,7 +95,8 @@ class SetGraph(Graph):
         """
         feats = self.model.extract_feat(images)[-self.model.num_feature_levels :]
         levels = FeatureLevels.from_maps(feats, sizes, tuple(images.shape[-2:]))
-        states, _ = self.model.decode_tokens(*self.model.tokenize(feats, levels))
+        with recording(self.last_attention) as notes:
+            states, _ = self.model.decode_tokens(*self.model.tokenize(feats, levels))
         head = self.model.bbox_head
         logits, boxes = head.last_layer(**states)
         if self.raw:
@@ -97,7 +108,12 @@ class SetGraph(Graph):
             return results
         logits, boxes = (state.transpose(0, 1) for state in head(**states))
         scores, labels = head.class_scores(logits.float()).max(-1)
-        return *results, _in_pixels(boxes, sides[:, None]), scores, labels
+        results = (*results, _in_pixels(boxes, sides[:, None]), scores, labels)
+        if 'attention' not in self.outputs:
+            return results
+        *_, queries = others
+        [weights] = notes
+        return *results, _of_queries(weights.mean(1), queries).unflatten(2, levels.shapes[0])
 
 
 class DenseGraph(Graph):
@@ -144,6 +160,11 @@ class ClassGraph(Graph):
 
 def _in_pixels(boxes: Tensor, sides: Tensor) -> Tensor:
     return bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * sides
+
+
+def _of_queries(values: Tensor, queries: Tensor) -> Tensor:
+    """Of values (B, M, S) those of N queries (B, N): (B, N, S)."""
+    return values.gather(1, queries[..., None].expand(-1, -1, values.shape[2]))
 
 
 def _by_prior(maps: Sequence[Tensor], channels: int) -> Tensor:

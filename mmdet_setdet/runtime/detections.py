@@ -1,6 +1,6 @@
 """The boxes that a detector found in one image, whatever ran it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,11 +13,20 @@ class Layers:
         boxes (np.ndarray): (x1, y1, x2, y2) in pixels of the image as it was given, (L, M, 4).
         scores (np.ndarray): Of the best class, (L, M).
         labels (np.ndarray): The best class, (L, M).
+        attention (np.ndarray | None): How much the query of each object looks at each of h x w cells of the image in
+            the last layer, adds up to one, float32 (N, h, w); None for models that do not attend to one whole map.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    attention: np.ndarray | None = None
+
+    def of_objects(self, index) -> 'Layers':
+        """Return the same with the attention of some of the N objects."""
+        if self.attention is None:
+            return self
+        return replace(self, attention=self.attention[index])
 
 
 @dataclass
@@ -45,8 +54,9 @@ class Detections:
 
     def __getitem__(self, index) -> 'Detections':
         queries = None if self.queries is None else self.queries[index]
+        layers = None if self.layers is None else self.layers.of_objects(index)
         arrays = self.boxes[index], self.scores[index], self.labels[index]
-        return Detections(*arrays, self.classes, queries, self.layers)
+        return Detections(*arrays, self.classes, queries, layers)
 
     @property
     def names(self) -> list[str]:

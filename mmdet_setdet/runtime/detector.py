@@ -83,6 +83,8 @@ class Detector:
             output = {name: array[index] for name, array in outputs.items()}
             if self.info.nms is not None:
                 output = dense.select(output, tensor.shape[2:], self.info.nms)
+            if 'attention' in output:
+                output['attention'] = _without_padding(output['attention'], size, tensor.shape[2:])
             results.append(self._in_pixels(output, image, size))
         return results
 
@@ -101,7 +103,7 @@ class Detector:
             boxes, scores, labels = (
                 output[f'layer_{name}'] for name in ('boxes', 'scores', 'labels')
             )
-            layers = Layers(scaled(boxes), scores, labels)
+            layers = Layers(scaled(boxes), scores, labels, output.get('attention'))
         return Detections(
             boxes=scaled(output['boxes']),
             scores=output['scores'].astype(np.float32),
@@ -110,3 +112,11 @@ class Detector:
             queries=output.get('queries'),
             layers=layers,
         )
+
+
+def _without_padding(
+    attention: np.ndarray, size: np.ndarray, input_size: tuple[int, int]
+) -> np.ndarray:
+    """Cut maps (N, h, w) of a padded input to the cells that begin within the image, as the model does."""
+    height, width = np.ceil(attention.shape[1:] * size / input_size).astype(int)
+    return attention[:, :height, :width]

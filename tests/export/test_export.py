@@ -1,5 +1,6 @@
 """Exported models compute what the models compute, at other sizes and batches than they were traced with."""
 
+import numpy as np
 import pytest
 import torch
 from helpers.configs import CONFIGS, small_model_cfg
@@ -76,6 +77,8 @@ def test_the_runtime_finds_what_the_model_finds(tmp_path):
     found = detector([torch.zeros(50, 70, 3, dtype=torch.uint8).numpy()])[0]
     assert len(found) == 300 or len(found) == len(found.queries)
     assert found.layers.boxes.shape[1:] == (20, 4)
+    assert len(found.layers.attention) == len(found)
+    np.testing.assert_allclose(found.layers.attention.sum((1, 2)), 1, atol=1e-5)
     assert found.boxes.max() <= 70
 
 

@@ -2,7 +2,7 @@ from .anchor_layers import AnchorDecoder, AnchorEncoder
 from .attention import ConditionalAttention, LevelAttention, MultiheadAttention, attend
 from .conditional_layers import ConditionalDecoder
 from .dab_layers import DABDecoder, DABEncoder
-from .deformable_attention import DeformableAttention
+from .deformable_attention import DeformableAttention, SamplingPoints
 from .deformable_layers import (
     DeformableDABDecoder,
     DeformableDecoder,
@@ -12,6 +12,7 @@ from .deformable_layers import (
 from .detr_layers import DETRDecoder, DETREncoder
 from .feature_levels import FeatureLevels
 from .frozen_bn import FrozenBatchNorm2d
+from .recording import recording
 from .row_column_attention import RowColumnAttention
 
 __all__ = [
@@ -33,5 +34,7 @@ __all__ = [
     'LevelAttention',
     'MultiheadAttention',
     'RowColumnAttention',
+    'SamplingPoints',
     'attend',
+    'recording',
 ]

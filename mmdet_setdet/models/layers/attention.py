@@ -11,6 +11,7 @@ from mmdet.models.layers.transformer.utils import ConditionalAttention as MMDetC
 from torch import Tensor
 
 from .feature_levels import FeatureLevels
+from .recording import record
 
 
 def attend(
@@ -42,19 +43,23 @@ def attend(
     if key_padding_mask is not None:
         is_key = ~key_padding_mask[:, None, None]
         allowed = is_key if allowed is None else allowed & is_key
-    output = F.scaled_dot_product_attention(
-        _split_heads(query, num_heads),
-        _split_heads(key, num_heads),
-        _split_heads(value, num_heads),
-        attn_mask=allowed,
-        dropout_p=dropout,
-    )
+    query, key, value = (_split_heads(x, num_heads) for x in (query, key, value))
+    record(_weights, query, key, allowed)
+    output = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     return output.transpose(1, 2).flatten(2)
 
 
 def _split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, N, C) -> (B, heads, N, C / heads)."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def _weights(query: Tensor, key: Tensor, allowed: Tensor | None) -> Tensor:
+    """The weights of keys (B, heads, K, d) for queries (B, heads, Q, d) that the fused kernel does not tell."""
+    logits = query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed, float('-inf'))
+    return logits.softmax(-1)
 
 
 class MultiheadAttention(MMCVMultiheadAttention):
@@ -173,6 +178,7 @@ class LevelAttention(ConditionalAttention):
         if key_padding_mask is not None:
             masks = levels.split(key_padding_mask)
 
+        record(level_weights.clone)
         # Weights add up to one, so projecting the mixture is projecting each level.
         mixed = 0.0
         weights = level_weights.split(1, -1)

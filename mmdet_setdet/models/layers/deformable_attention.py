@@ -1,6 +1,7 @@
 """Multi-scale deformable attention (Zhu et al., arXiv 2010.04159): mmcv's module for any device."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
@@ -9,8 +10,21 @@ from torch import Tensor
 from ...registry import MODELS
 from .fast import sample_levels
 from .fast.deformable_sampling import widths_and_heights
+from .recording import record
 
 Shapes = Sequence[tuple[int, int]]
+
+
+class SamplingPoints(NamedTuple):
+    """Where deformable attention looks.
+
+    Attributes:
+        points (Tensor): (x, y) in [0, 1] of each map with its padding, and beyond, (B, Q, heads, L, points, 2).
+        weights (Tensor): Add up to one for each query and head, (B, Q, heads, L, points).
+    """
+
+    points: Tensor
+    weights: Tensor
 
 
 @MODELS.register_module()
@@ -121,6 +135,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
         points = self._points_in_pixels(shapes, offsets.to(dtype), references.to(dtype))
         weights = weights.to(dtype)
         weights = weights.unflatten(-1, (self.num_levels, self.num_points))
+        record(_as_shares, points, weights, shapes)
         sampled = sample_levels(value.to(dtype), shapes, points, weights, self.im2col_step)
         return sampled.type_as(value)
 
@@ -143,3 +158,9 @@ class DeformableAttention(MultiScaleDeformableAttention):
             centres.flatten(2)[:, :, None], offsets, units.flatten(2)[:, :, None]
         )
         return points.unflatten(-1, (self.num_levels, self.num_points, 2))
+
+
+def _as_shares(points: Tensor, weights: Tensor, shapes: Shapes) -> SamplingPoints:
+    """Sampling points (B, Q, heads, L, points, 2) in pixels of their levels as shares of their maps."""
+    sizes = widths_and_heights(points.device, shapes)
+    return SamplingPoints((points + 0.5) / sizes[:, None], weights)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .feature_levels import FeatureLevels
+from .recording import record
 
 
 class RowColumnAttention(BaseModule):
@@ -91,6 +92,7 @@ class RowColumnAttention(BaseModule):
         weights_y = self._weights(
             F.linear(query + query_y, w_qy, b_qy), F.linear(key_y, w_ky, b_ky), padded_y
         )
+        record(_of_cells, weights_x, weights_y)
         values = F.linear(tokens, w_v, b_v)
         values = values.unflatten(-1, (self.num_heads, -1))
         output = self.out_proj(weigh_map(weights_x, weights_y, values))
@@ -125,3 +127,8 @@ def weigh_map(weights_x: Tensor, weights_y: Tensor, values: Tensor) -> Tensor:
     summed = torch.einsum('bnqw,bhwnc->bnqhc', first, values)
     output = torch.einsum('bnqh,bnqhc->bqnc', second, summed)
     return output.flatten(2)
+
+
+def _of_cells(weights_x: Tensor, weights_y: Tensor) -> Tensor:
+    """The weights of the cells, row after row, that follow from those of columns and rows, (B, heads, Q, S)."""
+    return (weights_y[..., None] * weights_x[..., None, :]).flatten(3)
