@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.static:
         write_page(Path(args.model), args.static, args.onnxruntime_web)
         size = sum(file.stat().st_size for file in args.static.iterdir())
-        print(f'{args.static}: {size / 2**20:.1f} MiB; try it: python -m http.server -d {args.static}')
+        print(
+            f'{args.static}: {size / 2**20:.1f} MiB; try it: python -m http.server -d {args.static}'
+        )
     else:
         _serve(args)
 

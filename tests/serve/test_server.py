@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmdet_setdet.runtime import Detections, Layers
+from mmdet_setdet.runtime import Detections, Layers, ModelInfo
 from mmdet_setdet.serve import DetectionServer, Limits
 
 CLASSES = ['bolt', 'nut']
@@ -21,7 +21,7 @@ CLASSES = ['bolt', 'nut']
 class StubDetector:
     """Finds one object that fills the image; waits at a gate, so that tests decide how long it takes."""
 
-    info = SimpleNamespace(config='stub', version='1', classes=CLASSES)
+    info = ModelInfo('stub', '1', CLASSES, [0.0] * 3, [1.0] * 3, True, 'fit', [64, 64])
 
     def __init__(self):
         self.gate = threading.Event()
@@ -84,7 +84,7 @@ def test_the_server_listens_to_this_machine_alone():
     server.server_close()
 
 
-@pytest.mark.parametrize('path', ['/', '/app.js', '/detect.js', '/style.css'])
+@pytest.mark.parametrize('path', ['/', '/app.js', '/detect.js', '/picture.js', '/style.css'])
 def test_the_page_comes_from_here_and_loads_nothing_from_elsewhere(served, path):
     _, ask = served()
     answer = ask('GET', path)
@@ -100,7 +100,7 @@ def test_an_image_becomes_boxes_with_their_queries_and_layers(served):
     assert (answer['width'], answer['height']) == (30, 20)
     assert answer['objects'] == [dict(box=[0, 0, 30, 20], score=0.9, label=1, query=7)]
     assert answer['layers'][0]['boxes'] == [[0, 0, 30, 20]]
-    assert json.loads(ask('GET', '/info').content)['classes'] == CLASSES
+    assert json.loads(ask('GET', '/info.json').content)['classes'] == CLASSES
 
 
 REFUSED = {
