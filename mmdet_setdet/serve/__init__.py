@@ -1,4 +1,4 @@
-"""An exported detector as a page: the server, by the standard library alone, and the page itself, with it or without."""
+"""An exported detector as a page: with a server, by the standard library alone, or without."""
 
 from .server import DetectionServer, Limits
 from .static import write_page

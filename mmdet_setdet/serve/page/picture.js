@@ -50,7 +50,7 @@ function drawHeat(pen, { width, height, heat }) {
   pen.fillRect(0, 0, width, height);
   const glow = new ImageData(heat.width, heat.height);
   heat.values.forEach((value, index) => {
-    glow.data.set([255, 80 + 0.6 * value, 0.3 * value, 255 * (value / 255) ** 0.7], 4 * index);
+    glow.data.set([255, 80 + 0.6 * value, 0.3 * value, value], 4 * index);
   });
   const cells = new OffscreenCanvas(heat.width, heat.height);
   cells.getContext('2d').putImageData(glow, 0, 0);
