@@ -107,19 +107,15 @@ class DetectionServer(ThreadingHTTPServer):
         try:
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > self.limits.megapixels * 1e6:
-                    raise RequestError(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                        f'The image has {image.width} x {image.height} pixels; '
-                        f'{self.limits.megapixels:g} million are allowed.',
-                    )
+                    raise Image.DecompressionBombError
                 return read_image(image)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ):
+        except Image.DecompressionBombError:
+            limit = self.limits.megapixels
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f'The image is too large; {limit:g} million pixels are allowed.',
+            ) from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
             raise RequestError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, 'This is no image that can be read.'
             ) from None

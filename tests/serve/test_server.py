@@ -3,8 +3,10 @@
 import http.client
 import io
 import json
+import struct
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -103,11 +105,20 @@ def test_an_image_becomes_boxes_with_their_queries_and_layers(served):
     assert json.loads(ask('GET', '/info.json').content)['classes'] == CLASSES
 
 
+def bomb():
+    """A file of a few bytes that says it has a billion pixels, more than Pillow opens."""
+    data = bytearray(picture())
+    data[16:24] = struct.pack('>II', 40_000, 25_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
 REFUSED = {
     'no image': (b'hello', {}, 415, 'no image'),
     'half an image': (picture(300, 300)[:-40], {}, 415, 'no image'),
     'too many bytes': (b'x' * 30_000, {}, 413, 'larger than 0.02 MB'),
-    'too many pixels': (picture(2000, 600), {}, 413, '2000 x 600 pixels'),
+    'too many pixels': (picture(2000, 600), {}, 413, '1 million pixels'),
+    'a bomb': (bomb(), {}, 413, '1 million pixels'),
     'no length': (None, {'Content-Length': 'many'}, 411, 'how long'),
     'negative length': (None, {'Content-Length': '-5'}, 413, 'larger'),
 }
