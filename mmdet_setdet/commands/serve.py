@@ -65,6 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C, or write the page without a server."""
     args = make_parser().parse_args(argv)
+    if args.onnxruntime_web and not args.static:
+        raise InputError('--onnxruntime-web is for a page without a server; add --static FOLDER')
     if args.static:
         write_page(Path(args.model), args.static, args.onnxruntime_web)
         size = sum(file.stat().st_size for file in args.static.iterdir())

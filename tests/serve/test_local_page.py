@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_setdet.commands import serve
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.runtime import Detector, dense
 from mmdet_setdet.runtime.images import resized, to_batch
@@ -163,10 +164,11 @@ def test_a_folder_without_a_server_finds_what_the_runtime_finds(
 ):
     model = tmp_path / 'colours.onnx'
     write_model(model)
-    write_page(model, tmp_path / 'site', runtime_package)
+    site = str(tmp_path / 'site')
+    serve.main([str(model), '--static', site, '--onnxruntime-web', str(runtime_package)])
     asked = []
     tab.on('request', lambda request: asked.append(request.url))
-    address = serve_folder(tmp_path / 'site')
+    address = serve_folder(site)
     tab.goto(address)
     tab.set_input_files('#file', dict(name='a.png', mimeType='image/png', buffer=picture))
     tab.wait_for_selector('#objects tr')
@@ -195,6 +197,11 @@ def test_a_folder_without_a_server_finds_what_the_runtime_finds(
         shares = maps / maps.max((1, 2), keepdims=True)
         levels = [one['attention'] for one in answer['objects']]
         np.testing.assert_allclose(np.reshape(levels, maps.shape), 255 * shares, atol=0.51)
+
+
+def test_the_package_alone_makes_no_page():
+    with pytest.raises(InputError, match='add --static FOLDER'):
+        serve.main(['model.onnx', '--onnxruntime-web', 'package.tgz'])
 
 
 def test_what_no_browser_can_run_is_refused(tmp_path):

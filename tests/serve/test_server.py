@@ -134,6 +134,12 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(served, kind):
     assert b'/' not in answer.content  # no path of the machine
 
 
+def test_the_answer_reaches_who_is_still_sending(served):
+    _, ask = served(megabytes=0.02)
+    for _ in range(3):
+        assert ask('POST', '/detect', b'x' * 30_000_000).status == 413
+
+
 @pytest.mark.parametrize(
     'path', ['/../server.py', '/page/app.js', '/etc/passwd', '/%2e%2e/server.py']
 )
