@@ -14,6 +14,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -192,10 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _drop_the_rest(self) -> None:
         """Read what the client still sends: closing earlier would reset the connection, and lose the answer with it."""
-        self.connection.shutdown(socket.SHUT_WR)
         end = time.monotonic() + self.server.limits.seconds
-        while time.monotonic() < end and self.rfile.read1(2**16):
-            pass
+        with suppress(OSError):  # the client may be gone
+            self.connection.shutdown(socket.SHUT_WR)
+            while time.monotonic() < end and self.rfile.read1(2**16):
+                pass
 
     def _send_json(self, status: HTTPStatus, content: dict) -> None:
         self._send(status, json.dumps(content).encode(), 'application/json')
