@@ -11,13 +11,14 @@ OPS =
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-cuda lint clean
+.PHONY: help env demo test test-cuda test-runtime lint clean
 
 
 help:
 	@echo 'make demo   train a small DN-DETR on generated images, evaluate it and draw its boxes'
 	@echo 'make test   run the tests            (ARGS="-k matching" passes options to pytest, JOBS=8: so many at a time)'
 	@echo 'make test-cuda  run the tests for GPUs; with a GPU `make test` ends with them'
+	@echo 'make test-runtime MODEL=model.onnx IMAGE=photo.jpg  time to the first boxes where only the runtime is installed'
 	@echo 'make lint   check the style          (ARGS=--fix repairs what can be)'
 	@echo 'make env    only make the environment that the others use (FORCE=1: look at the machine again, all steps)'
 	@echo '            GPU="8.0 9.0": for GPUs of these compute capabilities, from a machine without (DRIVER=535: with that'
@@ -44,6 +45,12 @@ endif
 
 test-cuda: env
 	SETDET_TEST_CUDA=1 '$(BIN)/python' -m pytest tests/test_cuda.py -q $(ARGS)
+
+# In an environment of its own, from a package index.
+test-runtime:
+	'$(PYTHON)' -m venv --clear build/runtime
+	build/runtime/bin/pip install -q '.[runtime]'
+	build/runtime/bin/python tests/first_box.py '$(MODEL)' '$(IMAGE)'
 
 lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)

@@ -62,7 +62,7 @@ setup(
     packages=find_packages(include=['mmdet_setdet', 'mmdet_setdet.*']),
     # torch, mmengine, mmcv and mmdet are the user's choice, checked at import: naming them here would let pip replace a
     # working CUDA or CPU build. The extras name the two stacks that are tested.
-    package_data={'mmdet_setdet.serve': ['page/*']},
+    package_data={'mmdet_setdet.serve': ['page/*', 'local/*']},
     entry_points={'console_scripts': ['setdet = mmdet_setdet.commands:main']},
     install_requires=['numpy', 'packaging', 'pycocotools', 'safetensors', 'scipy'],
     extras_require={

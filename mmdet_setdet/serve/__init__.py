@@ -1,5 +1,6 @@
-"""An exported detector as a page: the server, by the standard library alone, and the page itself."""
+"""An exported detector as a page: with a server, by the standard library alone, or without."""
 
 from .server import DetectionServer, Limits
+from .static import write_page
 
-__all__ = ['DetectionServer', 'Limits']
+__all__ = ['DetectionServer', 'Limits', 'write_page']

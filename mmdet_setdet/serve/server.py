@@ -2,16 +2,19 @@
 
 .. code:: text
 
-    GET  /          the page                    GET  /info      classes, config, version
-    POST /detect    the bytes of an image -> {width, height, objects: [{box, score, label, query}], layers}
+    GET  /          the page                    GET  /info.json    what the file says of the model
+    POST /detect    the bytes of an image -> its objects, see page/detect.js
 
-One image is computed at a time, by all threads of the model; others wait in a queue of limited length. Whoever comes
-when it is full is told so (503) and may come again, so that memory stays as it is whatever arrives.
+One image is read and computed at a time, by all threads of the model; others wait in a queue of limited length. Whoever
+comes when it is full is told so (503) and may come again, so that memory stays as it is whatever arrives.
 """
 
 import io
 import json
+import socket
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,16 +23,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..runtime import Detections, Detector
+from ..runtime import Detector
 from ..runtime.images import read_image
+from .answers import LEAST_SCORE, describe_model, describe_objects
 
 PAGE = Path(__file__).parent / 'page'
-FILES = {
-    '/': ('index.html', 'text/html; charset=utf-8'),
-    '/style.css': ('style.css', 'text/css; charset=utf-8'),
-    '/app.js': ('app.js', 'text/javascript; charset=utf-8'),
-    '/detect.js': ('detect.js', 'text/javascript; charset=utf-8'),
-}
+FILES = {f'/{file.name}': file for file in PAGE.iterdir()}
+FILES['/'] = PAGE / 'index.html'
+KINDS = {'.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript'}
 # The page loads nothing from elsewhere, and nobody may put it into a frame.
 SECURITY = {
     'Content-Security-Policy': "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -83,7 +84,7 @@ class DetectionServer(ThreadingHTTPServer):
         host: str = '127.0.0.1',
         port: int = 8000,
         limits: Limits | None = None,
-        least_score: float = 0.05,
+        least_score: float = LEAST_SCORE,
     ) -> None:
         super().__init__((host, port), _Handler)
         self.detector = detector
@@ -98,68 +99,31 @@ class DetectionServer(ThreadingHTTPServer):
         Raises:
             RequestError: It is no image, or too large.
         """
-        image = self._decode(data)
         with self.turn:
+            image = self._decode(data)
             found = self.detector(image, self.least_score)
-        return _as_json(image, found)
+        return describe_objects(found, *image.shape[:2])
 
     def _decode(self, data: bytes) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > self.limits.megapixels * 1e6:
-                    raise RequestError(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                        f'The image has {image.width} x {image.height} pixels; '
-                        f'{self.limits.megapixels:g} million are allowed.',
-                    )
+                    raise Image.DecompressionBombError
                 return read_image(image)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ):
+        except Image.DecompressionBombError:
+            limit = self.limits.megapixels
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f'The image is too large; {limit:g} million pixels are allowed.',
+            ) from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
             raise RequestError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, 'This is no image that can be read.'
             ) from None
 
     def info(self) -> dict:
         """Return what the page shows of the model."""
-        model = self.detector.info
-        return dict(
-            config=model.config,
-            version=model.version,
-            classes=model.classes,
-            megabytes=self.limits.megabytes,
-        )
-
-
-def _as_json(image: np.ndarray, found: Detections) -> dict:
-    objects = []
-    for index in range(len(found)):
-        one = dict(
-            box=_rounded(found.boxes[index]),
-            score=round(float(found.scores[index]), 4),
-            label=int(found.labels[index]),
-        )
-        if found.queries is not None:
-            one['query'] = int(found.queries[index])
-        objects.append(one)
-    height, width = image.shape[:2]
-    answer = dict(width=width, height=height, objects=objects)
-    if found.layers is not None:
-        answer['layers'] = [
-            dict(boxes=_rounded(boxes), scores=scores.round(4).tolist(), labels=labels.tolist())
-            for boxes, scores, labels in zip(
-                found.layers.boxes, found.layers.scores.astype(float), found.layers.labels
-            )
-        ]
-    return answer
-
-
-def _rounded(boxes: np.ndarray) -> list:
-    return boxes.astype(float).round(1).tolist()
+        return describe_model(self.detector.info, self.least_score)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -174,11 +138,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition('?')[0]
-        if path == '/info':
+        if path == '/info.json':
             self._send_json(HTTPStatus.OK, self.server.info())
         elif path in FILES:
-            name, kind = FILES[path]
-            self._send(HTTPStatus.OK, (PAGE / name).read_bytes(), kind)
+            file = FILES[path]
+            kind = f'{KINDS[file.suffix]}; charset=utf-8'
+            self._send(HTTPStatus.OK, file.read_bytes(), kind)
         else:
             self._send_json(HTTPStatus.NOT_FOUND, dict(error='There is nothing here.'))
 
@@ -196,9 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
             finally:
                 self.server.places.release()
         except RequestError as error:
-            # What the client still sends is not read, so the connection cannot be used any more.
             self.close_connection = True
             self._send_json(error.status, dict(error=str(error)))
+            self._drop_the_rest()
         except TimeoutError:
             self.close_connection = True
         except Exception as error:
@@ -225,6 +190,14 @@ class _Handler(BaseHTTPRequestHandler):
         if len(data) < length:
             raise RequestError(HTTPStatus.BAD_REQUEST, 'The file was not sent to its end.')
         return data
+
+    def _drop_the_rest(self) -> None:
+        """Read what the client still sends: closing earlier would reset the connection, and lose the answer with it."""
+        end = time.monotonic() + self.server.limits.seconds
+        with suppress(OSError):  # the client may be gone
+            self.connection.shutdown(socket.SHUT_WR)
+            while time.monotonic() < end and self.rfile.read1(2**16):
+                pass
 
     def _send_json(self, status: HTTPStatus, content: dict) -> None:
         self._send(status, json.dumps(content).encode(), 'application/json')

@@ -3,8 +3,10 @@
 import http.client
 import io
 import json
+import struct
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmdet_setdet.runtime import Detections, Layers
+from mmdet_setdet.runtime import Detections, Layers, ModelInfo
 from mmdet_setdet.serve import DetectionServer, Limits
 
 CLASSES = ['bolt', 'nut']
@@ -21,7 +23,7 @@ CLASSES = ['bolt', 'nut']
 class StubDetector:
     """Finds one object that fills the image; waits at a gate, so that tests decide how long it takes."""
 
-    info = SimpleNamespace(config='stub', version='1', classes=CLASSES)
+    info = ModelInfo('stub', '1', CLASSES, [0.0] * 3, [1.0] * 3, True, 'fit', [64, 64])
 
     def __init__(self):
         self.gate = threading.Event()
@@ -84,7 +86,7 @@ def test_the_server_listens_to_this_machine_alone():
     server.server_close()
 
 
-@pytest.mark.parametrize('path', ['/', '/app.js', '/detect.js', '/style.css'])
+@pytest.mark.parametrize('path', ['/', '/app.js', '/detect.js', '/picture.js', '/style.css'])
 def test_the_page_comes_from_here_and_loads_nothing_from_elsewhere(served, path):
     _, ask = served()
     answer = ask('GET', path)
@@ -100,14 +102,23 @@ def test_an_image_becomes_boxes_with_their_queries_and_layers(served):
     assert (answer['width'], answer['height']) == (30, 20)
     assert answer['objects'] == [dict(box=[0, 0, 30, 20], score=0.9, label=1, query=7)]
     assert answer['layers'][0]['boxes'] == [[0, 0, 30, 20]]
-    assert json.loads(ask('GET', '/info').content)['classes'] == CLASSES
+    assert json.loads(ask('GET', '/info.json').content)['classes'] == CLASSES
+
+
+def bomb():
+    """A file of a few bytes that says it has a billion pixels, more than Pillow opens."""
+    data = bytearray(picture())
+    data[16:24] = struct.pack('>II', 40_000, 25_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 REFUSED = {
     'no image': (b'hello', {}, 415, 'no image'),
     'half an image': (picture(300, 300)[:-40], {}, 415, 'no image'),
     'too many bytes': (b'x' * 30_000, {}, 413, 'larger than 0.02 MB'),
-    'too many pixels': (picture(2000, 600), {}, 413, '2000 x 600 pixels'),
+    'too many pixels': (picture(2000, 600), {}, 413, '1 million pixels'),
+    'a bomb': (bomb(), {}, 413, '1 million pixels'),
     'no length': (None, {'Content-Length': 'many'}, 411, 'how long'),
     'negative length': (None, {'Content-Length': '-5'}, 413, 'larger'),
 }
@@ -121,6 +132,12 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(served, kind):
     assert answer.status == status
     assert text in json.loads(answer.content)['error']
     assert b'/' not in answer.content  # no path of the machine
+
+
+def test_the_answer_reaches_who_is_still_sending(served):
+    _, ask = served(megabytes=0.02)
+    for _ in range(3):
+        assert ask('POST', '/detect', b'x' * 30_000_000).status == 413
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
-// Where the boxes come from: the server that sent this page. The static page has a module of the same two functions
-// that runs the model in the browser.
+// Where the boxes come from: the server that sent this page. A page without a server has a module of the same function
+// that runs the model in the browser (../local).
 
-export async function modelInfo() {
-  const response = await fetch('info');
-  return response.json();
-}
-
-// An image file -> {width, height, objects: [{box, score, label, query}], layers}.
+// An image file -> {width, height, objects: [{box, score, label, query, attention}], layers: [{boxes, scores, labels}],
+// cells: {width, height}}, boxes in pixels. `attention` has a byte for each cell; queries, layers and attention are there
+// where the model has them.
 export async function detect(file) {
   let response;
   try {
@@ -16,5 +13,8 @@ export async function detect(file) {
   }
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
+  for (const one of answer.objects) {
+    if (one.attention) one.attention = Uint8Array.from(atob(one.attention), (byte) => byte.charCodeAt(0));
+  }
   return answer;
 }
