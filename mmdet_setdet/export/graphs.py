@@ -168,6 +168,11 @@ def make_graph(model: nn.Module, raw: bool = False, with_layers: bool = False) -
         InputError: Models of this type cannot be exported, or not with raw outputs.
     """
     if isinstance(model, DETR):
+        if model.mask_head is not None:
+            raise InputError(
+                f'{type(model).__name__} with a mask head cannot be exported, as masks are not among the outputs; '
+                'for its boxes alone, export the checkpoint and the config that it was built on'
+            )
         return SetGraph(model, raw, with_layers)
     if raw or with_layers:
         raise InputError(f'{type(model).__name__}: --raw and --layers are for DETRs only')
