@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.registry import MODELS
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from mmdet_setdet.errors import InputError
