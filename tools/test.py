@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Test a checkpoint: ``tools/test.py CONFIG CKPT --eval bbox``. Several processes: ``tools/dist_test.sh``."""
+"""Test a checkpoint or an exported detector: ``tools/test.py CONFIG CKPT --eval bbox``.
+
+Several processes: ``tools/dist_test.sh``.
+"""
 
 from collections.abc import Sequence
 
@@ -11,6 +14,7 @@ from mmdet_setdet.engine.evaluation import (
     report_classes,
     select_metrics,
 )
+from mmdet_setdet.engine.exported import is_exported, use_exported
 from mmdet_setdet.engine.precision import use_amp_in_test
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import save_test_pictures
@@ -19,7 +23,9 @@ from mmdet_setdet.visualization import save_test_pictures
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as the command line says; return the metrics, e.g. ``{'coco/bbox_mAP': 0.42, ...}``."""
     parser = make_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file or URL, or exported model (.onnx, .xml)'
+    )
     parser.add_argument(
         '--eval',
         nargs='+',
@@ -44,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     cfg = load_config(
         args.config, args.cfg_options, args.launcher, args.work_dir, args.local_rank, args.data
     )
-    cfg.load_from = args.checkpoint
+    exported = is_exported(args.checkpoint)
+    if exported and (args.amp or args.tta):
+        raise InputError(f'{args.checkpoint}: an exported model has neither --amp nor --tta')
+    cfg.load_from = None if exported else args.checkpoint
     cfg.resume = False
     if args.eval:
         cfg.test_evaluator = select_metrics(
@@ -64,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             raise InputError(f'--tta: {args.config} has no {" and no ".join(missing)}')
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if exported:
+        use_exported(cfg, args.checkpoint)
     return build_runner(cfg).test()
 
 

@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 
 from ..engine.command_line import add_config_options, load_config
 from ..engine.models import build_model
-from ..export import SUFFIXES, WRITERS, check_request, export_model
+from ..export import SUFFIXES, TOLERANCES, WRITERS, check_request, export_model
 
 EXAMPLES = """examples:
   setdet export configs/dn_detr_r50_50e.py dn_detr_r50.pth
@@ -55,6 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='also what every query says after each decoder layer and where it looks, for the page',
     )
+    parser.add_argument(
+        '--precision',
+        choices=TOLERANCES,
+        default='float32',
+        help='float16: weights of half the size; int8: also computes with integers, onnx only (default: float32)',
+    )
     add_config_options(parser, 'settings of the config to replace')
     return parser
 
@@ -65,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     cfg = load_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     out = args.out or Path(args.checkpoint).with_suffix(SUFFIXES[args.format])
-    check_request(args.format, out)
+    check_request(args.format, out, args.precision)
     model = build_model(cfg.model, args.checkpoint)
     differences = export_model(
         model,
@@ -76,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         size=args.size,
         raw=args.raw,
         with_layers=args.layers,
+        precision=args.precision,
     )
     for shape, difference in differences.items():
         print(f'  input {shape}: largest difference {difference:.1e}')

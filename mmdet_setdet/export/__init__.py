@@ -3,10 +3,12 @@
 from .check import check_file
 from .export import check_request, export_model
 from .graphs import Graph, make_graph
+from .precision import TOLERANCES
 from .write import SUFFIXES, WRITERS, trace
 
 __all__ = [
     'SUFFIXES',
+    'TOLERANCES',
     'WRITERS',
     'Graph',
     'check_file',

@@ -1,6 +1,6 @@
 """Whether an exported file computes what the model computes, at other sizes and batches than it was traced with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,11 +8,17 @@ import torch
 from ..errors import InputError
 from ..runtime.backends import Tensors
 from .graphs import ClassGraph, Graph
+from .precision import TOLERANCES
 
-TOLERANCE = 1e-3  # of scores and logits, and of boxes as a share of the image
 
-
-def check_file(graph: Graph, run, size: tuple[int, int], dynamic: Sequence[str], name: str) -> dict:
+def check_file(
+    graph: Graph,
+    run: Callable[..., Tensors],
+    size: tuple[int, int],
+    dynamic: Sequence[str],
+    name: str,
+    tolerance: float = TOLERANCES['float32'],
+) -> dict:
     """Compare an exported file with the model it came from.
 
     Args:
@@ -21,12 +27,13 @@ def check_file(graph: Graph, run, size: tuple[int, int], dynamic: Sequence[str],
         size (tuple[int, int]): Height and width that it was traced with.
         dynamic (Sequence[str]): What may change, see :func:`export`.
         name (str): The file, for the message.
+        tolerance (float): The largest difference allowed, of scores and logits, and of boxes as a share of the image.
 
     Returns:
         dict[str, float]: The largest difference of each input shape, as 'B x H x W'.
 
     Raises:
-        InputError: They differ by more than ``TOLERANCE``.
+        InputError: They differ by more than ``tolerance``.
     """
     differences = {}
     for images, sizes in _inputs(size, dynamic):
@@ -38,12 +45,12 @@ def check_file(graph: Graph, run, size: tuple[int, int], dynamic: Sequence[str],
         expected = {key: value.numpy() for key, value in zip(graph.outputs, outputs)}
         actual = run(**{key: value.numpy() for key, value in tensors.items()})
         shape = ' x '.join(str(images.shape[axis]) for axis in (0, 2, 3))
-        differences[shape] = difference(expected, actual, max(images.shape[2:]))
+        differences[shape] = difference(expected, actual, max(images.shape[2:]), tolerance)
     worst = max(differences, key=differences.get)
-    if not differences[worst] <= TOLERANCE:
+    if not differences[worst] <= tolerance:
         raise InputError(
             f'{name}: the exported model differs from the original by {differences[worst]:.2g} with input {worst} '
-            f'({TOLERANCE} is allowed); the file must not be used'
+            f'({tolerance} is allowed); the file must not be used'
         )
     return differences
 
@@ -73,7 +80,9 @@ def _inputs(
         yield images, sizes
 
 
-def difference(expected: Tensors, actual: Tensors, side: int) -> float:
+def difference(
+    expected: Tensors, actual: Tensors, side: int, tolerance: float = TOLERANCES['float32']
+) -> float:
     """Return the largest difference of two models' outputs, boxes in pixels as a share of ``side``.
 
     Results of set prediction may come in another order where scores are equal but for rounding. So each expected
@@ -98,6 +107,6 @@ def difference(expected: Tensors, actual: Tensors, side: int) -> float:
         if 'attention' in one:
             found = other['attention'][apart.argmin(1)]
             nearest = np.maximum(nearest, np.abs(one['attention'] - found).max((1, 2)))
-        is_cut = one['scores'] <= one['scores'][-1] + TOLERANCE
+        is_cut = one['scores'] <= one['scores'][-1] + tolerance
         worst = max(worst, float(np.where(is_cut, 0, nearest).max()))
     return worst

@@ -19,7 +19,11 @@ from .graphs import ClassGraph, DenseGraph, Graph
 
 
 def describe(
-    cfg: Config, graph: Graph, classes: Sequence[str], fixed: dict[str, int] | None = None
+    cfg: Config,
+    graph: Graph,
+    classes: Sequence[str],
+    fixed: dict[str, int] | None = None,
+    precision: str = 'float32',
 ) -> ModelInfo:
     """Return the description of a model.
 
@@ -28,6 +32,7 @@ def describe(
         graph (Graph): The model.
         classes (Sequence[str]): Names of the classes.
         fixed (dict[str, int], optional): Sizes that cannot change.
+        precision (str): See :func:`export_model`.
 
     Raises:
         InputError: The test pipeline resizes in a way that the runtime does not know.
@@ -47,6 +52,7 @@ def describe(
         outputs='raw' if getattr(graph, 'raw', False) else 'results',
         nms=_nms(graph) if isinstance(graph, DenseGraph) else None,
         fixed=fixed or {},
+        precision=precision,
         **_resizing(cfg),
     )
 
@@ -93,6 +99,7 @@ def _nms(graph: DenseGraph) -> dict:
         strides=[stride[0] for stride in generator.strides],
         priors_per_cell=generator.num_base_priors[0],
         one_per_cell=isinstance(head, OTAHead),
+        drops_empty=isinstance(head, OTAHead),
     )
 
 

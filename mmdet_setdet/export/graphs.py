@@ -138,7 +138,11 @@ class DenseGraph(Graph):
         factor_logits = _by_prior(factor_maps[0], 1)[..., 0] if factor_maps else None
         map_sizes = [level.shape[-2:] for level in class_maps]
         priors = torch.cat(head.prior_generator.grid_priors(map_sizes, device=images.device))
-        boxes = head.bbox_coder.decode(priors, _by_prior(box_maps, 4))
+        # mmdet's coders take the boxes of one image; those of a batch look like more of them.
+        batch_size = images.shape[0]
+        changes = _by_prior(box_maps, 4).flatten(0, 1)
+        boxes = head.bbox_coder.decode(priors.repeat(batch_size, 1), changes)
+        boxes = boxes.unflatten(0, (batch_size, -1))
         if head.bbox_coder.clip_border:
             sides = sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
             boxes = boxes.clamp(min=0).minimum(sides)
@@ -185,6 +189,11 @@ def make_graph(model: nn.Module, raw: bool = False, with_layers: bool = False) -
         InputError: Models of this type cannot be exported, or not with raw outputs.
     """
     if isinstance(model, DETR):
+        if model.mask_head is not None:
+            raise InputError(
+                f'{type(model).__name__} with a mask head cannot be exported, as masks are not among the outputs; '
+                'for its boxes alone, export the checkpoint and the config that it was built on'
+            )
         return SetGraph(model, raw, with_layers)
     if raw or with_layers:
         raise InputError(f'{type(model).__name__}: --raw and --layers are for DETRs only')

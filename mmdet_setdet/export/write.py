@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from ..errors import InputError
 from ..runtime.metadata import KEY, ModelInfo
 from .graphs import Graph
+from .precision import halve_weights, quantize_products
 
 AXES = dict(batch=0, height=2, width=3)
 OPSET = 20
@@ -52,7 +54,9 @@ def write_torch(program: ExportedProgram, graph: Graph, info: ModelInfo, path: P
 
 
 def write_onnx(program: ExportedProgram, graph: Graph, info: ModelInfo, path: Path) -> None:
-    """Write ``.onnx`` of opset 20 with its weights inside."""
+    """Write ``.onnx`` of opset 20 with its weights inside, in ``info.precision``."""
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     inputs = [
         spec.arg.name
         for spec in program.graph_signature.input_specs
@@ -67,20 +71,28 @@ def write_onnx(program: ExportedProgram, graph: Graph, info: ModelInfo, path: Pa
             output_names=graph.outputs,
             verbose=False,
         )
-    onnx_program.model.metadata_props[KEY] = info.to_json()
+    model = onnx_program.model
+    # Which lines of which files on this machine every node comes from.
+    ClearMetadataAndDocStringPass()(model)
+    model.metadata_props[KEY] = info.to_json()
+    if info.precision == 'float16':
+        halve_weights(model)
     onnx_program.save(path, external_data=False)
+    if info.precision == 'int8':
+        with _quiet():
+            quantize_products(path)
 
 
 def write_openvino(program: ExportedProgram, graph: Graph, info: ModelInfo, path: Path) -> None:
-    """Write ``.xml`` and ``.bin``, in float32, by way of ONNX."""
+    """Write ``.xml`` and ``.bin`` by way of ONNX; the weights are kept in ``info.precision``."""
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
         onnx_file = Path(folder, 'model.onnx')
-        write_onnx(program, graph, info, onnx_file)
+        write_onnx(program, graph, replace(info, precision='float32'), onnx_file)
         model = openvino.convert_model(onnx_file)
     model.set_rt_info(info.to_json(), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    openvino.save_model(model, path, compress_to_fp16=info.precision == 'float16')
 
 
 WRITERS: dict[str, Callable] = dict(onnx=write_onnx, openvino=write_openvino, torch=write_torch)

@@ -9,7 +9,10 @@ import numpy as np
 
 
 def select(
-    predictions: dict[str, np.ndarray], input_size: tuple[int, int], nms: dict
+    predictions: dict[str, np.ndarray],
+    input_size: tuple[int, int],
+    image_size: tuple[int, int],
+    nms: dict,
 ) -> dict[str, np.ndarray]:
     """Select the detections of one image.
 
@@ -17,6 +20,7 @@ def select(
         predictions (dict[str, np.ndarray]): ``boxes`` (x1, y1, x2, y2) of all N predictions, level after level, (N, 4);
             ``scores`` of all classes, (N, K); and for some heads ``factors`` of the scores, (N, ).
         input_size (tuple[int, int]): Height and width of the model's input, which tell where a level ends.
+        image_size (tuple[int, int]): Height and width of the image without padding, to which boxes are clipped.
         nms (dict): See :class:`ModelInfo`.
 
     Returns:
@@ -40,7 +44,11 @@ def select(
     # Classes are moved apart, so that one pass serves all of them.
     apart = boxes + (labels * (boxes.max(initial=0) + 1))[:, None]
     index = suppress(apart, nms['iou_threshold'])[: nms['max_per_img']]
-    return dict(boxes=boxes[index], scores=scores[index], labels=labels[index])
+    boxes = boxes[index].clip(0, [*image_size[::-1]] * 2)
+    if nms['drops_empty']:
+        is_kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        boxes, index = boxes[is_kept], index[is_kept]
+    return dict(boxes=boxes, scores=scores[index], labels=labels[index])
 
 
 def _best_of_level(scores: np.ndarray, first: int, nms: dict) -> np.ndarray:

@@ -82,7 +82,7 @@ class Detector:
         for index, (image, size) in enumerate(zip(images, sizes)):
             output = {name: array[index] for name, array in outputs.items()}
             if self.info.nms is not None:
-                output = dense.select(output, tensor.shape[2:], self.info.nms)
+                output = dense.select(output, tensor.shape[2:], size, self.info.nms)
             if 'attention' in output:
                 output['attention'] = _without_padding(output['attention'], size, tensor.shape[2:])
             results.append(self._in_pixels(output, image, size))

@@ -27,9 +27,11 @@ class ModelInfo:
         outputs (str): 'results' for ``boxes`` (B, N, 4) in pixels of the model's input, ``scores`` (B, N) and
             ``labels`` (B, N); 'raw' for what the heads predict.
         nms (dict | None): Of a dense head, whose overlapping boxes the runtime removes: ``score_thr``, ``nms_pre`` per
-            level, ``one_per_cell`` (not more of a level than it has predictions), ``iou_threshold``, ``max_per_img``,
-            ``strides`` and ``priors_per_cell``. None for set prediction.
+            level, ``one_per_cell`` (not more of a level than it has predictions), ``drops_empty`` (boxes beside
+            the image), ``iou_threshold``, ``max_per_img``, ``strides`` and ``priors_per_cell``. None for set
+            prediction.
         fixed (dict[str, int]): The sizes that cannot change: ``batch``, ``height`` and ``width``.
+        precision (str): 'float32', 'float16' or 'int8'.
     """
 
     config: str
@@ -46,6 +48,7 @@ class ModelInfo:
     outputs: str = 'results'
     nms: dict | None = None
     fixed: dict[str, int] = field(default_factory=dict)
+    precision: str = 'float32'
 
     def to_json(self) -> str:
         """Return all fields as JSON."""

@@ -33,8 +33,8 @@ def test_selection_is_mmdets(has_factors):
     if has_factors:
         predictions['factors'] = np.random.default_rng(2).uniform(0, 1, count).astype(np.float32)
     settings = dict(score_thr=0.3, nms_pre=limit, iou_threshold=0.5, max_per_img=20)
-    settings.update(strides=[8, 16], priors_per_cell=1, one_per_cell=False)
-    actual = select(predictions, (64, 64), settings)
+    settings.update(strides=[8, 16], priors_per_cell=1, one_per_cell=False, drops_empty=False)
+    actual = select(predictions, (64, 64), (128, 128), settings)
 
     chosen = []
     for level in (range(64), range(64, 80)):
@@ -56,6 +56,6 @@ def test_selection_is_mmdets(has_factors):
 def test_nothing_above_the_threshold_is_no_detection():
     predictions = dict(boxes=random_boxes(5), scores=np.zeros((5, 2), np.float32))
     settings = dict(score_thr=0.1, nms_pre=10, iou_threshold=0.5, max_per_img=9)
-    settings.update(strides=[64], priors_per_cell=5, one_per_cell=False)
-    found = select(predictions, (64, 64), settings)
+    settings.update(strides=[64], priors_per_cell=5, one_per_cell=False, drops_empty=False)
+    found = select(predictions, (64, 64), (128, 128), settings)
     assert [len(found[name]) for name in ('boxes', 'scores', 'labels')] == [0, 0, 0]

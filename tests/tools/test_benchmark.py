@@ -12,6 +12,7 @@ from benchmarks import (
     Measurement,
     Options,
     as_table,
+    export,
     growth,
     measure,
     plot_growth,
@@ -205,3 +206,14 @@ def test_wrong_options_are_named(options, words):
         pytest.skip('there is a GPU')
     with pytest.raises(InputError, match=words):
         tool('benchmark').main(['matching', *options])
+
+
+@pytest.mark.slow
+def test_exported_models_find_the_same(monkeypatch):
+    for package in ('onnxscript', 'onnxruntime'):
+        pytest.importorskip(package)
+    monkeypatch.setattr(export, 'MODEL_PAIRS', {'DETR': ('detr_r50_150e', 'detr_r50_150e')})
+    monkeypatch.setattr(export, 'RUNTIMES', {'onnx': 'ONNX Runtime'})
+    differences = measured('export', size=(64, 96))
+    assert differences['DETR R50 in ONNX Runtime', 'ours in torch'] < 1e-4
+    assert differences['DETR R50 in ONNX Runtime', 'mmdet detr_r50_150e'] < 1e-4

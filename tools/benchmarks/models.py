@@ -19,6 +19,7 @@ from .options import Options
 MMDET_CONFIGS = {
     'detr_r50_150e': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
     'dab_detr_r50_50e': 'mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py',
+    'deformable_detr_r50_50e': 'mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
     'dino_r50_4scale_12e': 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
 }
 # The authors' code counts COCO's ids up to 90 as classes; with as many everywhere, all sides take the same weights.

@@ -2,7 +2,6 @@
 
 import torch
 from mmdet.models.layers.transformer import MLP, coordinate_to_encoding
-from mmdet.structures import OptSampleList
 from torch import Tensor, nn
 
 from ...errors import InputError
@@ -53,13 +52,10 @@ class AnchorDETR(DABDETR):
         sides = self.bbox_head.fc_reg.bias[2:]
         nn.init.constant_(sides, -2.0)
 
-    def pre_transformer(
-        self, img_feats: tuple[Tensor], batch_data_samples: OptSampleList = None
-    ) -> tuple[dict, dict]:
+    def tokenize(self, feats: tuple[Tensor], levels: FeatureLevels) -> tuple[dict, dict]:
         """Flatten feature maps to tokens, whose positions are those of their row and of their column, (B, S, 2C)."""
-        encoder_inputs, decoder_inputs = super().pre_transformer(img_feats, batch_data_samples)
-        [size] = encoder_inputs['levels'].shapes
-        pos = encoder_inputs['feat_pos'].unflatten(1, size)
+        encoder_inputs, decoder_inputs = super().tokenize(feats, levels)
+        pos = encoder_inputs['feat_pos'].unflatten(1, levels.shapes[0])
         y, x = pos.chunk(2, -1)
         # The first row and column are the only ones that are in every image.
         rows = self.adapt_pos1d(y[:, :, :1])

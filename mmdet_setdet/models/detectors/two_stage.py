@@ -114,18 +114,24 @@ class TwoStage:
         logits = self.bbox_head.classify_proposals(tokens)
         scores = logits[..., 0] if self.binary_proposals else logits.amax(-1)
         num_best = min(self.num_queries, scores.shape[1])
-        best = scores.topk(num_best, 1).indices[..., None]
+        best = scores.topk(num_best, 1).indices
 
         if self.binary_proposals and is_trained:
             boxes = self.bbox_head.regress_proposals(tokens) + starts
-            anchors = boxes.take_along_dim(best, 1)
+            anchors = _rows(boxes, best)
         else:
-            logits = logits.take_along_dim(best, 1)
-            changes = self.bbox_head.regress_proposals(tokens.take_along_dim(best, 1))
-            boxes = anchors = changes + starts.take_along_dim(best, 1)
+            logits = _rows(logits, best)
+            changes = self.bbox_head.regress_proposals(_rows(tokens, best))
+            boxes = anchors = changes + _rows(starts, best)
         proposals = Proposals(logits, boxes.float().sigmoid(), self.binary_proposals)
         return anchors.detach(), proposals
 
     @abstractmethod
     def proposed_queries(self, anchors: Tensor) -> dict[str, Tensor]:
         """Make the matching queries of proposals (cx, cy, w, h) before the sigmoid, (B, M, 4)."""
+
+
+def _rows(tokens: Tensor, index: Tensor) -> Tensor:
+    """Select tokens (B, S, C) by their index (B, M), (B, M, C); ``take_along_dim`` would fix B in exported files."""
+    index = index[..., None].expand(-1, -1, tokens.shape[-1])
+    return tokens.gather(1, index)

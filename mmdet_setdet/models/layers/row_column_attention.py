@@ -120,7 +120,8 @@ def weigh_map(weights_x: Tensor, weights_y: Tensor, values: Tensor) -> Tensor:
         Tensor: (B, Q, C).
     """
     first, second = weights_x, weights_y
-    if weights_y.shape[-1] > weights_x.shape[-1]:
+    # An exported file has one order, for maps of all shapes.
+    if not torch.compiler.is_exporting() and weights_y.shape[-1] > weights_x.shape[-1]:
         # The longer side is summed first: a number per query and cell of the shorter side is what remains in memory.
         first, second = second, first
         values = values.transpose(1, 2)

@@ -110,7 +110,7 @@ class Attention(nn.Module):
 
     def _attend(self, qkv: Tensor, part: Part) -> Tensor:
         """Queries, keys and values of one part, (T', 3 C) -> (T', C)."""
-        num_tokens = len(qkv)
+        num_tokens = qkv.shape[0]
         qkv = qkv.view(-1, part.rows * part.columns, 3, self.num_heads, HEAD_DIMS)
         query, key, value = qkv.transpose(1, 3).unbind(2)
         attended = biased_attention(query, key, value, part.bias)
@@ -163,7 +163,7 @@ class PooledAttention(nn.Module):
         """Tokens of maps, (T, C), which are a single part -> (T, C)."""
         (part,) = parts
         maps = x.view(-1, part.rows, part.columns, x.shape[1])
-        images = len(maps)
+        images = maps.shape[0]
         query = self.q(x)
         query = query.view(images, -1, self.num_heads, HEAD_DIMS).transpose(1, 2)
         if self.stride > 1:

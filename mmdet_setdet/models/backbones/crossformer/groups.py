@@ -87,7 +87,8 @@ class Groups:
                 count = images * len(row) * len(column)
                 self.shapes.append((count, row.shape[1], column.shape[1]))
         self.order = torch.cat(order)
-        places = torch.arange(len(self.order), device=self.order.device)
+        # Unlike len(), a shape may be a symbol when the model is exported.
+        places = torch.arange(self.order.shape[0], device=self.order.device)
         self.inverse = torch.empty_like(self.order).scatter_(0, self.order, places)
 
     @classmethod

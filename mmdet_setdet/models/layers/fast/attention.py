@@ -25,13 +25,16 @@ def biased_attention(
         Tensor: (groups, heads, N, d).
     """
     trains_bias = bias is not None and bias.requires_grad and query.requires_grad
-    if not (enabled() and trains_bias and query.device.type == 'cpu'):
+    is_faster = enabled() and trains_bias and query.device.type == 'cpu'
+    # The layout of the fused kernel's result is not that of what an exporter replaces it by.
+    if not (is_faster or torch.compiler.is_exporting()):
         return plain_biased_attention(query, key, value, bias)
     query = query.contiguous()
     key = key.contiguous()
     value = value.contiguous()
     products = query @ key.transpose(-2, -1)
-    scores = torch.add(bias, products, alpha=query.shape[-1] ** -0.5)
+    scale = query.shape[-1] ** -0.5
+    scores = products * scale if bias is None else torch.add(bias, products, alpha=scale)
     return scores.softmax(-1) @ value
 
 
