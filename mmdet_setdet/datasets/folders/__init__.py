@@ -10,8 +10,9 @@ from ...checks.classes import head_class_counts
 from ...errors import InputError
 from .annotated import AnnotatedFolder
 from .coco import coco_files, read_coco
+from .files import files_below
 from .voc import read_voc
-from .yolo import read_yolo
+from .yolo import read_yolo, yolo_file
 
 __all__ = ['AnnotatedFolder', 'read_folder', 'use_folder']
 
@@ -27,13 +28,13 @@ def read_folder(path: str | Path) -> AnnotatedFolder:
         return read_yolo(folder)
     if not folder.is_dir():
         raise InputError(f'{path}: no such folder')
-    yaml_files = sorted(folder.glob('*.yaml')) + sorted(folder.glob('*.yml'))
-    if yaml_files:
-        return read_yolo(yaml_files[0])
+    yaml_file = yolo_file(folder)
+    if yaml_file is not None:
+        return read_yolo(yaml_file)
     files = coco_files(folder)
     if files:
         return read_coco(folder, files)
-    files = sorted(folder.rglob('*.xml'))
+    files = files_below(folder, {'.xml'})
     if files:
         return read_voc(folder, files)
     raise InputError(

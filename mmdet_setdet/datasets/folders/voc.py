@@ -5,33 +5,35 @@ from xml.etree import ElementTree
 
 from mmengine.utils import track_iter_progress
 
+from ...checks.annotations import warn
 from ...errors import InputError
-from .annotated import AnnotatedFolder, as_coco, image_files, image_size, split_name, with_val
+from .annotated import AnnotatedFolder, as_coco, with_val
+from .files import ImageFinder, image_size, relative_name, split_name
 
 
 def read_voc(folder: Path, files: list[Path]) -> AnnotatedFolder:
     """Read XML files of annotations.
 
     Splits come from ``ImageSets/Main/{train,val,test}.txt`` or from the names of folders. As in mmdet's reader 1 is
-    subtracted from coordinates, which count from 1, and difficult objects are ignored (``iscrowd``).
+    subtracted from coordinates, which count from 1, and difficult objects are ignored (``iscrowd``). An image has the
+    name of its XML file or, where there is none, the name that the file tells.
 
     Args:
         folder (Path): The data set.
         files (list[Path]): The XML files in it.
 
     Raises:
-        InputError: A file is broken, or its image is missing.
+        InputError: A file is broken, its image is missing or could be several, or the lists name none of the files.
     """
-    images_by_name = {}
-    for file in image_files(folder):
-        images_by_name.setdefault(file.stem, file)
+    finder = ImageFinder(folder)
     listed = _listed_splits(folder)
+    _check_lists(listed, files, folder)
     images: dict[str, list] = {}
     for file in track_iter_progress(files):
         split = listed.get(file.stem) if listed else split_name(file.parent, folder)
         if listed and split is None:
             continue
-        images.setdefault(split or 'all', []).append(_read(file, folder, images_by_name))
+        images.setdefault(split or 'all', []).append(_read(file, finder, split))
     names = {
         one['label'] for split in images.values() for image in split for one in image['objects']
     }
@@ -55,11 +57,21 @@ def _listed_splits(folder: Path) -> dict[str, str]:
             continue
         for line in file.read_text().split('\n'):
             if line.strip():
-                names.setdefault(line.split()[0], split)
+                names.setdefault(line.strip(), split)
     return names
 
 
-def _read(file: Path, folder: Path, images_by_name: dict[str, Path]) -> dict:
+def _check_lists(listed: dict[str, str], files: list[Path], folder: Path) -> None:
+    lost = listed.keys() - {file.stem for file in files}
+    if lost:
+        message = f'{folder}: {len(lost)} of {len(listed)} names in ImageSets/Main have no XML file'
+        example = f', for example {min(lost)}'
+        if len(lost) == len(listed):
+            raise InputError(message + example)
+        warn(message + example)
+
+
+def _read(file: Path, finder: ImageFinder, split: str | None) -> dict:
     try:
         root = ElementTree.parse(file).getroot()
         objects = [_object(node) for node in root.iter('object')]
@@ -70,13 +82,11 @@ def _read(file: Path, folder: Path, images_by_name: dict[str, Path]) -> dict:
             f'{file}: an object must have a name and a bndbox with the numbers xmin, ymin, xmax and ymax'
         ) from error
     named = root.findtext('filename') or file.stem
-    image = images_by_name.get(Path(named).stem) or images_by_name.get(file.stem)
-    if image is None:
-        raise InputError(f'{file}: its image {named} is nowhere in {folder}')
+    names = [file.stem + Path(named).suffix, file.stem, named, Path(named).stem]
+    image = finder.find(names, file, split)
     width, height = image_size(image)
-    return dict(
-        file_name=str(image.relative_to(folder)), width=width, height=height, objects=objects
-    )
+    name = relative_name(image, finder.folder)
+    return dict(file_name=name, width=width, height=height, objects=objects)
 
 
 def _object(node: ElementTree.Element) -> dict:
