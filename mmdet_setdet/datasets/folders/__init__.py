@@ -10,8 +10,7 @@ from ...checks.classes import head_class_counts
 from ...errors import InputError
 from .annotated import AnnotatedFolder
 from .coco import coco_files, read_coco
-from .files import files_below
-from .voc import read_voc
+from .voc import read_voc, voc_files
 from .yolo import read_yolo, yolo_file
 
 __all__ = ['AnnotatedFolder', 'read_folder', 'use_folder']
@@ -26,6 +25,8 @@ def read_folder(path: str | Path) -> AnnotatedFolder:
     folder = Path(path)
     if folder.is_file() and folder.suffix in ('.yaml', '.yml'):
         return read_yolo(folder)
+    if folder.is_file():
+        raise InputError(f'{path}: give the folder of the data set, or the data.yaml of YOLO')
     if not folder.is_dir():
         raise InputError(f'{path}: no such folder')
     yaml_file = yolo_file(folder)
@@ -34,7 +35,7 @@ def read_folder(path: str | Path) -> AnnotatedFolder:
     files = coco_files(folder)
     if files:
         return read_coco(folder, files)
-    files = files_below(folder, {'.xml'})
+    files = voc_files(folder)
     if files:
         return read_voc(folder, files)
     raise InputError(

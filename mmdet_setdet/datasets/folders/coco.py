@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from .annotated import AnnotatedFolder, with_val
-from .files import ImageFinder, files_below, relative_name, split_name
+from .files import ImageFinder, files_below, read_text, relative_name, split_name
 
 KEYS = {'images', 'annotations', 'categories'}
 
@@ -17,8 +17,8 @@ def coco_files(folder: Path) -> dict[Path, dict]:
     found = {}
     for file in files_below(folder, {'.json'}):
         if not file.name.startswith(('captions', 'person_keypoints', 'panoptic', 'stuff')):
-            with file.open('rb') as opened:
-                starts_as_object = opened.read(64).lstrip().startswith(b'{')
+            with file.open(encoding='utf-8-sig', errors='replace') as opened:
+                starts_as_object = opened.read(64).lstrip().startswith('{')
             content = _load(file) if starts_as_object else {}
             if content.keys() >= KEYS:
                 found[file] = content
@@ -27,8 +27,8 @@ def coco_files(folder: Path) -> dict[Path, dict]:
 
 def _load(file: Path) -> dict:
     try:
-        content = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
         raise InputError(f'{file}: not JSON ({error})') from error
     return content if isinstance(content, dict) else {}
 
@@ -48,8 +48,10 @@ def read_coco(folder: Path, files: dict[Path, dict]) -> AnnotatedFolder:
     for file in _preferred(files):
         split = split_name(file, folder) or 'all'
         if split in sources:
+            names = [relative_name(one, folder) for one in (sources[split], file)]
             raise InputError(
-                f'{folder}: {sources[split].name} and {file.name} both are {split} by their names; keep one'
+                f'{folder}: {" and ".join(names)} both are {split} by their names; keep one, or put train, val or '
+                'test into the names'
             )
         sources[split] = file
         splits[split] = _with_paths(files[file], file, finder)

@@ -1,7 +1,9 @@
 """The files of a data set: which there are, and which image an annotation means."""
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
+from itertools import filterfalse
 from pathlib import Path, PurePath
 
 from PIL import Image, UnidentifiedImageError
@@ -13,20 +15,38 @@ from ...runtime.images import IMAGE_ENDINGS
 SPLIT_NAMES = dict(train='train', val='val', valid='val', validation='val', test='test')
 
 
-def files_below(folder: Path, endings: Iterable[str]) -> list[Path]:
-    """Return the files with one of the endings in a folder and its subfolders, sorted, without hidden ones.
+def files_below(folder: Path, endings: Container[str]) -> list[Path]:
+    """Return the files with one of the endings in a folder and its subfolders, also linked ones, sorted.
 
-    What macOS adds to archives is no file of the data set either.
+    Hidden files and what macOS adds to archives are left out.
     """
-    return sorted(
-        file
-        for file in folder.rglob('*')
-        if file.suffix.lower() in endings and not _is_hidden(file.relative_to(folder))
-    )
+    files, seen = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:
+            # A link that leads back would never end.
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(filterfalse(_is_hidden, folders))
+        files += [Path(parent, name) for name in filterfalse(_is_hidden, names)]
+    return sorted(file for file in files if file.suffix.lower() in endings)
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith('.') or part == '__MACOSX' for part in path.parts)
+def _is_hidden(name: str) -> bool:
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file in UTF-8, without the mark that Windows puts in front.
+
+    Raises:
+        InputError: It is in another encoding.
+    """
+    try:
+        return file.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise InputError(f'{file}: not text in UTF-8 ({error})') from error
 
 
 def image_files(folder: Path) -> list[Path]:

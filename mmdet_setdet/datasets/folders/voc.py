@@ -1,5 +1,6 @@
 """Pascal VOC: an XML file per image."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,7 +9,24 @@ from mmengine.utils import track_iter_progress
 from ...checks.annotations import warn
 from ...errors import InputError
 from .annotated import AnnotatedFolder, as_coco, with_val
-from .files import ImageFinder, image_size, relative_name, split_name
+from .files import (
+    ImageFinder,
+    files_below,
+    image_size,
+    read_text,
+    relative_name,
+    split_name,
+)
+
+
+def voc_files(folder: Path) -> list[Path]:
+    """Return the XML files in a folder that look like annotations of Pascal VOC."""
+    return [file for file in files_below(folder, {'.xml'}) if _is_annotation(file)]
+
+
+def _is_annotation(file: Path) -> bool:
+    with file.open(encoding='utf-8', errors='replace') as opened:
+        return re.search(r'<annotation[\s>]', opened.read(1000)) is not None
 
 
 def read_voc(folder: Path, files: list[Path]) -> AnnotatedFolder:
@@ -20,7 +38,7 @@ def read_voc(folder: Path, files: list[Path]) -> AnnotatedFolder:
 
     Args:
         folder (Path): The data set.
-        files (list[Path]): The XML files in it.
+        files (list[Path]): See :func:`voc_files`.
 
     Raises:
         InputError: A file is broken, its image is missing or could be several, or the lists name none of the files.
@@ -55,7 +73,7 @@ def _listed_splits(folder: Path) -> dict[str, str]:
         split = dict(trainval='train').get(file.stem) or split_name(file, file.parent)
         if split is None or file.stem not in ('train', 'val', 'test', 'trainval'):
             continue
-        for line in file.read_text().split('\n'):
+        for line in read_text(file).splitlines():
             if line.strip():
                 names.setdefault(line.strip(), split)
     return names

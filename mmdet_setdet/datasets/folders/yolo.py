@@ -11,7 +11,7 @@ from ...checks.annotations import warn
 from ...errors import InputError
 from ...runtime.images import IMAGE_ENDINGS
 from .annotated import AnnotatedFolder, as_coco, with_val
-from .files import SPLIT_NAMES, image_files, image_size, relative_name
+from .files import SPLIT_NAMES, image_files, image_size, read_text, relative_name
 
 
 def yolo_file(folder: Path) -> Path | None:
@@ -36,8 +36,8 @@ def _describes_data(file: Path) -> bool:
 
 def _load(file: Path) -> dict:
     try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
         raise InputError(f'{file}: not YAML ({str(error).splitlines()[0]})') from error
     return content if isinstance(content, dict) else {}
 
@@ -61,7 +61,7 @@ def read_yolo(file: Path) -> AnnotatedFolder:
         raise InputError(f'{file}: it must have names, the list of classes')
     names = _names(data['names'], file)
     # Links stay as they are: the labels lie beside the link, not beside what it leads to.
-    folder = file.parent.absolute()
+    folder = Path(os.path.abspath(file.parent))
     images = {
         split: _images(data[key], folder, data.get('path'), f'{file}: {key}')
         for key, split in SPLIT_NAMES.items()
@@ -69,6 +69,9 @@ def read_yolo(file: Path) -> AnnotatedFolder:
     }
     if not images:
         raise InputError(f'{file}: it must have train, the folder of the images')
+    if {'train', 'val', 'test'} <= images.keys() and not any(map(_has_labels, images['test'])):
+        warn(f'{file}: the images of test have no label files; test is left out')
+        del images['test']
     splits = {split: _read_split(files, names, folder) for split, files in images.items()}
     _warn_of_lost_labels([image for files in images.values() for image in files], file)
     return AnnotatedFolder('YOLO', folder, with_val(splits))
@@ -92,6 +95,7 @@ def _images(places: str | Sequence[str], folder: Path, root: str | None, key: st
     # Many files were written on another machine, or for another folder than their own.
     bases = [folder / (root or ''), folder, folder.parent]
     for place in [places] if isinstance(places, str) else places:
+        place = place.replace('\\', '/')
         candidates = [base / place for base in bases] + [folder / place.removeprefix('../')]
         path = _first_existing(candidates)
         if path is None:
@@ -106,7 +110,7 @@ def _images(places: str | Sequence[str], folder: Path, root: str | None, key: st
 def _listed_images(file: Path, bases: Sequence[Path]) -> list[Path]:
     """The images that a text file lists, one a line."""
     images = []
-    for line in map(str.strip, file.read_text().splitlines()):
+    for line in map(str.strip, read_text(file).splitlines()):
         if Path(line).suffix.lower() in IMAGE_ENDINGS:
             image = _first_existing(base / line for base in (file.parent, *bases))
             if image is None:
@@ -120,7 +124,7 @@ def _first_existing(paths: Iterable[Path]) -> Path | None:
 
 
 def _read_split(images: list[Path], names: dict[int, str], folder: Path) -> dict:
-    if not any(_label_file(image).is_file() for image in images):
+    if not any(map(_has_labels, images)):
         raise InputError(
             f'{images[0]}: no image of this split has a label file; that of this one should be '
             f'{_label_file(images[0])}'
@@ -128,6 +132,10 @@ def _read_split(images: list[Path], names: dict[int, str], folder: Path) -> dict
     indices = {label: index for index, label in enumerate(names)}
     entries = [_read(image, indices, folder) for image in track_iter_progress(images)]
     return as_coco(list(names.values()), entries)
+
+
+def _has_labels(image: Path) -> bool:
+    return _label_file(image).is_file()
 
 
 def _label_file(image: Path) -> Path:
@@ -160,7 +168,7 @@ def _is_label_file(file: Path) -> bool:
 def _read(image: Path, indices: dict[int, int], folder: Path) -> dict:
     width, height = image_size(image)
     file = _label_file(image)
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines = read_text(file).splitlines() if file.is_file() else []
     objects = []
     for number, line in enumerate(lines, 1):
         if line.strip():
