@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..runtime import Detections, Detector
+from ..runtime.addresses import MEGABYTES
 from ..runtime.images import read_image
 
 PAGE = Path(__file__).parent / 'page'
@@ -50,7 +51,7 @@ class Limits:
     """
 
     queue: int = 32
-    megabytes: float = 20
+    megabytes: float = MEGABYTES
     megapixels: float = 50
     seconds: float = 30
 

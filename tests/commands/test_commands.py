@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.web import serving
 from PIL import Image
 
 from mmdet_setdet import SetDetector, commands
@@ -108,6 +109,19 @@ def test_frames_of_a_video_are_pictures(tmp_path):
         ['model.onnx', str(tmp_path / 'a.avi'), '--every', '2', '--out', str(tmp_path / 'out')]
     )
     assert [name for name, _ in found] == ['a_000000.jpg', 'a_000002.jpg', 'a_000004.jpg']
+
+
+@pytest.mark.usefixtures('_stub_detector')
+def test_pictures_in_the_network_get_names_that_can_be_saved(folder, tmp_path):
+    with serving(folder / 'images') as address:
+        names = ['0.png', '1.png?size=3', 'a b.png', 'photo']
+        (folder / 'images' / '2.png').rename(folder / 'images' / 'a b.png')
+        (folder / 'images' / '3.png').rename(folder / 'images' / 'photo')
+        sources = [f'{address}/{name.replace(" ", "%20")}' for name in names]
+        found = predict.main(['model.onnx', *sources, '--out', str(tmp_path / 'out')])
+    expected = ['0.png', '1.png', 'a b.png', 'photo.jpg']
+    assert [name for name, _ in found] == expected
+    assert all(Image.open(tmp_path / 'out' / name).size == (64, 64) for name in expected)
 
 
 @pytest.mark.usefixtures('_stub_detector')
