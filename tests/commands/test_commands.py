@@ -56,6 +56,7 @@ def test_the_doctor_says_and_shows_what_is_there(folder, tmp_path, capsys):
     doctor.main([str(folder), '--out', str(picture)])
     text = capsys.readouterr().out
     assert 'YOLO folder' in text
+    assert 'classes (1): square' in text
     assert 'train: 3 images, 3 objects' in text
     assert Image.open(picture).width > 1000
 

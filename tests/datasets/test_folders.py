@@ -140,3 +140,13 @@ def test_a_config_gets_data_and_classes_from_a_folder(name, tmp_path):
         json.loads((tmp_path / 'out' / 'train.json').read_text())['categories'][1]['name'] == 'nut'
     )
     assert cfg.val_evaluator.ann_file == cfg.val_dataloader.dataset.ann_file
+
+
+def test_a_config_that_only_trains_gets_no_evaluation(tmp_path):
+    write_yolo(tmp_path)
+    cfg = Config.fromfile(CONFIGS / 'dn_detr_r50_50e.py')
+    for name in ('dataloader', 'evaluator'):
+        cfg[f'val_{name}'] = cfg[f'test_{name}'] = None
+    use_folder(cfg, read_folder(tmp_path), tmp_path / 'out')
+    assert cfg.train_dataloader.dataset.ann_file.endswith('train.json')
+    assert cfg.val_evaluator is None

@@ -62,7 +62,9 @@ def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
         unfinished.replace(out / f'{split}.json')
     metainfo = dict(classes=tuple(data.classes))
     for loader, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
-        loader_cfg = cfg[f'{loader}_dataloader']
+        loader_cfg = cfg.get(f'{loader}_dataloader')
+        if loader_cfg is None:
+            continue
         inner = loader_cfg.dataset
         while 'pipeline' not in inner and 'dataset' in inner:
             inner = inner.dataset
