@@ -91,7 +91,7 @@ def save_picture(data: AnnotatedFolder, file: Path) -> None:
     left, right = figure.subfigures(1, 2, width_ratios=(2, 1))
     coco = next(iter(data.splits.values()))
     picked = np.linspace(0, len(coco['images']) - 1, SIDE**2).round().astype(int)
-    axes = left.subplots(SIDE, SIDE).flat
+    axes = left.subplots(SIDE, SIDE).ravel()
     for axis in axes:
         axis.axis('off')
     for axis, index in zip(axes, np.unique(picked)):
@@ -131,6 +131,7 @@ def _draw_histogram(data: AnnotatedFolder, axis) -> None:
         before += values
     axis.invert_yaxis()
     axis.set_xlabel('objects')
+    axis.locator_params(axis='x', integer=True)
     axis.legend()
     title = f'classes: {len(data.classes)}'
     if len(order) < len(data.classes):

@@ -58,7 +58,11 @@ def test_the_doctor_says_and_shows_what_is_there(folder, tmp_path, capsys):
     assert 'YOLO folder' in text
     assert 'classes (1): square' in text
     assert 'train: 3 images, 3 objects' in text
-    assert Image.open(picture).width > 1000
+    pixels = np.asarray(Image.open(picture).convert('L'))
+    assert pixels.shape[1] > 1000
+    # Three images in the first row, white in the rows below.
+    assert pixels[:240, :900].min() < 20
+    assert pixels[260:, :900].min() > 250
 
 
 def test_the_doctor_finds_a_truncated_image(folder, tmp_path):
