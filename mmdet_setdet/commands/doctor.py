@@ -23,6 +23,7 @@ EXAMPLES = """examples:
 """
 SIDE = 4  # the picture shows SIDE x SIDE images
 PIXELS = 320  # longer side of each
+NAMED_CLASSES = 10  # in the text
 MOST_CLASSES = 30  # in the histogram
 
 
@@ -52,13 +53,18 @@ def main(argv: Sequence[str] | None = None) -> AnnotatedFolder:
         read_image(data.folder / file)
     print('\n' + describe(data))
     save_picture(data, args.out)
-    print(f'sixteen images and the classes: {args.out}')
+    print(f'images and classes: {args.out}')
     return data
 
 
 def describe(data: AnnotatedFolder) -> str:
     """Return the text that says what a folder holds."""
-    lines = [f'{data.kind} folder {data.folder}: {len(data.classes)} classes']
+    names = ', '.join(data.classes[:NAMED_CLASSES])
+    more = ', ...' if len(data.classes) > NAMED_CLASSES else ''
+    lines = [
+        f'{data.kind} folder {data.folder}',
+        f'  classes ({len(data.classes)}): {names}{more}',
+    ]
     for name, coco in data.splits.items():
         images, annotations = coco['images'], coco['annotations']
         per_image = Counter(note['image_id'] for note in annotations)
@@ -79,18 +85,19 @@ def describe(data: AnnotatedFolder) -> str:
 
 
 def save_picture(data: AnnotatedFolder, file: Path) -> None:
-    """Draw sixteen images of the first split with their boxes, and the number of objects of each class."""
+    """Draw up to sixteen images of the first split with their boxes, and the number of objects of each class."""
     matplotlib.use('agg')
     figure = Figure(figsize=(14, 9), layout='constrained')
     left, right = figure.subfigures(1, 2, width_ratios=(2, 1))
     coco = next(iter(data.splits.values()))
     picked = np.linspace(0, len(coco['images']) - 1, SIDE**2).round().astype(int)
-    axes = left.subplots(SIDE, SIDE).flat
-    for axis, index in zip(axes, picked):
+    axes = left.subplots(SIDE, SIDE).ravel()
+    for axis in axes:
+        axis.axis('off')
+    for axis, index in zip(axes, np.unique(picked)):
         image = coco['images'][index]
         axis.imshow(_annotated(data, coco, image))
         axis.set_title(Path(image['file_name']).name[-24:], fontsize=7)
-        axis.axis('off')
     _draw_histogram(data, right.subplots())
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
@@ -124,6 +131,7 @@ def _draw_histogram(data: AnnotatedFolder, axis) -> None:
         before += values
     axis.invert_yaxis()
     axis.set_xlabel('objects')
+    axis.locator_params(axis='x', integer=True)
     axis.legend()
     title = f'classes: {len(data.classes)}'
     if len(order) < len(data.classes):

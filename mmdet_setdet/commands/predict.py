@@ -13,12 +13,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..runtime import Detections, Detector
+from ..runtime.addresses import file_name, is_address
 from ..runtime.draw import draw
 from ..runtime.images import IMAGE_ENDINGS, read_image
 
 EXAMPLES = """examples:
   setdet predict model.onnx photo.jpg
   setdet predict model.onnx photos/ 'more/*.png' --score 0.5 --json results.json
+  setdet predict model.onnx https://example.com/photo.jpg
   setdet predict model.onnx film.mp4 --every 10 --csv boxes.csv
   setdet predict configs/dn_detr_r50_50e.py photos/ --checkpoint dn_detr_r50.pth
 """
@@ -36,7 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('model', help='exported model (.onnx, .xml), or config with --checkpoint')
     parser.add_argument(
-        'sources', nargs='+', help='picture, folder, pattern, video, or the number of a camera'
+        'sources',
+        nargs='+',
+        help='picture, its address (https://...), folder, pattern, video, or the number of a camera',
     )
     parser.add_argument('--checkpoint', help='weights for a config')
     parser.add_argument('--score', type=float, default=0.3, help='least score (default: 0.3)')
@@ -89,14 +93,15 @@ def _detector(args: argparse.Namespace) -> Callable[[np.ndarray, float], Detecti
     return SetDetector.from_config(args.model, checkpoint=args.checkpoint).predict
 
 
-def _pictures(sources: Sequence[str]) -> Iterator[tuple[Path | int, Path]]:
-    """Iterate over files and cameras, each with the name of its results."""
+def _pictures(sources: Sequence[str]) -> Iterator[tuple[Path | str | int, Path]]:
+    """Iterate over files, addresses and cameras, each with the name of its results."""
     for source in sources:
+        path = Path(source)
         if source.isdigit():
             yield int(source), Path(f'camera{source}.jpg')
-            continue
-        path = Path(source)
-        if path.is_dir():
+        elif is_address(source):
+            yield source, _name_at(source)
+        elif path.is_dir():
             files = sorted(file for file in path.rglob('*') if _is_known(file))
             yield from ((file, file.relative_to(path)) for file in files)
         elif path.is_file():
@@ -108,12 +113,17 @@ def _pictures(sources: Sequence[str]) -> Iterator[tuple[Path | int, Path]]:
             yield from ((file, Path(file.name)) for file in files if _is_known(file))
 
 
+def _name_at(address: str) -> Path:
+    name = Path(file_name(address) or 'picture')
+    return name if name.suffix.lower() in IMAGE_ENDINGS else name.with_suffix('.jpg')
+
+
 def _is_known(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_ENDINGS | VIDEOS
 
 
 def _frames(
-    pictures: Sequence[tuple[Path | int, Path]], args: argparse.Namespace
+    pictures: Sequence[tuple[Path | str | int, Path]], args: argparse.Namespace
 ) -> Iterator[tuple[str, np.ndarray, int]]:
     """Iterate over name, image and the number of pictures or videos that are complete with it."""
     taken = set()
@@ -121,7 +131,7 @@ def _frames(
         while name in taken:
             name = name.with_stem(f'{name.stem}_')
         taken.add(name)
-        if isinstance(source, int) or source.suffix.lower() in VIDEOS:
+        if isinstance(source, int) or name.suffix.lower() in VIDEOS:
             for number, frame in _video(source, args.every, args.frames):
                 yield f'{name.with_suffix("")}_{number:06}.jpg', frame, index
         else:

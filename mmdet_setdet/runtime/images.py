@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InputError
+from .addresses import fetched, is_address
 from .metadata import ModelInfo
 from .resizing import fitting_size, resize, shorter_side_size
 
@@ -18,12 +19,13 @@ def read_image(picture: Picture) -> np.ndarray:
     """Return a picture as uint8 (H, W, 3), red, green, blue, turned as its EXIF data say.
 
     Args:
-        picture (str | Path | Image | np.ndarray): A file, a Pillow image, or an array (H, W, 3) that already is what
-            this function returns.
+        picture (str | Path | Image | np.ndarray): A file, an address (``http://`` or ``https://``), a Pillow image,
+            or an array (H, W, 3) that already is what this function returns.
 
     Raises:
-        InputError: The file is missing or no picture, the array has another shape or type, or the picture is so large
-            that it looks like an attack (Pillow's limit, ``PIL.Image.MAX_IMAGE_PIXELS``).
+        InputError: The file is missing or no picture, the address cannot be fetched, the array has another shape or
+            type, or the picture is so large that it looks like an attack (Pillow's limit,
+            ``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -34,8 +36,9 @@ def read_image(picture: Picture) -> np.ndarray:
         return picture
     if isinstance(picture, Image.Image):
         return _to_rgb(picture)
+    file = fetched(picture) if is_address(picture) else picture
     try:
-        with Image.open(picture) as image:
+        with Image.open(file) as image:
             return _to_rgb(image)
     except FileNotFoundError:
         raise InputError(f'{picture}: no such image file') from None

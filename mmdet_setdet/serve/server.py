@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..runtime import Detector
+from ..runtime.addresses import MEGABYTES
 from ..runtime.images import read_image
 from .answers import LEAST_SCORE, describe_model, describe_objects
 
@@ -51,7 +52,7 @@ class Limits:
     """
 
     queue: int = 32
-    megabytes: float = 20
+    megabytes: float = MEGABYTES
     megapixels: float = 50
     seconds: float = 30
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.web import serving
 from PIL import Image
 
 from mmdet_setdet import SetDetector, commands
@@ -57,8 +58,13 @@ def test_the_doctor_says_and_shows_what_is_there(folder, tmp_path, capsys):
     doctor.main([str(folder), '--out', str(picture)])
     text = capsys.readouterr().out
     assert 'YOLO folder' in text
+    assert 'classes (1): square' in text
     assert 'train: 3 images, 3 objects' in text
-    assert Image.open(picture).width > 1000
+    pixels = np.asarray(Image.open(picture).convert('L'))
+    assert pixels.shape[1] > 1000
+    # Three images in the first row, white in the rows below.
+    assert pixels[:240, :900].min() < 20
+    assert pixels[260:, :900].min() > 250
 
 
 def test_the_doctor_finds_a_truncated_image(folder, tmp_path):
@@ -110,6 +116,19 @@ def test_frames_of_a_video_are_pictures(tmp_path):
         ['model.onnx', str(tmp_path / 'a.avi'), '--every', '2', '--out', str(tmp_path / 'out')]
     )
     assert [name for name, _ in found] == ['a_000000.jpg', 'a_000002.jpg', 'a_000004.jpg']
+
+
+@pytest.mark.usefixtures('_stub_detector')
+def test_pictures_in_the_network_get_names_that_can_be_saved(folder, tmp_path):
+    with serving(folder / 'images') as address:
+        names = ['0.png', '1.png?size=3', 'a b.png', 'photo']
+        (folder / 'images' / '2.png').rename(folder / 'images' / 'a b.png')
+        (folder / 'images' / '3.png').rename(folder / 'images' / 'photo')
+        sources = [f'{address}/{name.replace(" ", "%20")}' for name in names]
+        found = predict.main(['model.onnx', *sources, '--out', str(tmp_path / 'out')])
+    expected = ['0.png', '1.png', 'a b.png', 'photo.jpg']
+    assert [name for name, _ in found] == expected
+    assert all(Image.open(tmp_path / 'out' / name).size == (64, 64) for name in expected)
 
 
 @pytest.mark.usefixtures('_stub_detector')

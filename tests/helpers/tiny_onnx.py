@@ -16,6 +16,7 @@ LAST_BOXES = [[0.1, 0.1, 0.5, 0.6], [0.5, 0.2, 0.9, 0.9], [0.2, 0.6, 0.5, 0.9]]
 NMS = dict(
     score_thr=0.3,
     nms_pre=20,
+    drops_empty=False,
     iou_threshold=0.8,
     max_per_img=9,
     strides=[CELL],

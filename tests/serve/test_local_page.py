@@ -134,16 +134,16 @@ def test_the_choice_among_the_boxes_of_a_dense_head_is_the_runtimes(
     if has_factors:
         predictions['factors'] = random.uniform(0, 1, count).astype(np.float32)
     nms = dict(NMS, strides=[8, 16], nms_pre=60, one_per_cell=one_per_cell, iou_threshold=0.3)
-    nms['max_per_img'] = 30
-    expected = dense.select(predictions, (48, 64), nms)
+    nms.update(max_per_img=30, drops_empty=True)
+    expected = dense.select(predictions, (48, 64), (40, 60), nms)
     outputs = {name: dict(data=array.flatten().tolist()) for name, array in predictions.items()}
     body = """
-    const [outputs, size, info] = args;
+    const [outputs, padded, size, info] = args;
     for (const output of Object.values(outputs)) output.data = Float32Array.from(output.data);
-    return m.select(outputs, size, info);
+    return m.select(outputs, padded, size, info);
     """
     info = dict(nms=nms, classes=['a', 'b', 'c'])
-    actual = module('dense', body, outputs, (64, 48), info)
+    actual = module('dense', body, outputs, (64, 48), (60, 40), info)
     assert actual['labels']['data'] == expected['labels'].tolist()
     np.testing.assert_array_equal(np.float32(actual['scores']['data']), expected['scores'])
     np.testing.assert_array_equal(np.float32(actual['boxes']['data']), expected['boxes'].flatten())

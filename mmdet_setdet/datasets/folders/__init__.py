@@ -10,8 +10,8 @@ from ...checks.classes import head_class_counts
 from ...errors import InputError
 from .annotated import AnnotatedFolder
 from .coco import coco_files, read_coco
-from .voc import read_voc
-from .yolo import read_yolo
+from .voc import read_voc, voc_files
+from .yolo import read_yolo, yolo_file
 
 __all__ = ['AnnotatedFolder', 'read_folder', 'use_folder']
 
@@ -25,15 +25,17 @@ def read_folder(path: str | Path) -> AnnotatedFolder:
     folder = Path(path)
     if folder.is_file() and folder.suffix in ('.yaml', '.yml'):
         return read_yolo(folder)
+    if folder.is_file():
+        raise InputError(f'{path}: give the folder of the data set, or the data.yaml of YOLO')
     if not folder.is_dir():
         raise InputError(f'{path}: no such folder')
-    yaml_files = sorted(folder.glob('*.yaml')) + sorted(folder.glob('*.yml'))
-    if yaml_files:
-        return read_yolo(yaml_files[0])
+    yaml_file = yolo_file(folder)
+    if yaml_file is not None:
+        return read_yolo(yaml_file)
     files = coco_files(folder)
     if files:
         return read_coco(folder, files)
-    files = sorted(folder.rglob('*.xml'))
+    files = voc_files(folder)
     if files:
         return read_voc(folder, files)
     raise InputError(
@@ -60,7 +62,9 @@ def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
         unfinished.replace(out / f'{split}.json')
     metainfo = dict(classes=tuple(data.classes))
     for loader, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
-        loader_cfg = cfg[f'{loader}_dataloader']
+        loader_cfg = cfg.get(f'{loader}_dataloader')
+        if loader_cfg is None:
+            continue
         inner = loader_cfg.dataset
         while 'pipeline' not in inner and 'dataset' in inner:
             inner = inner.dataset

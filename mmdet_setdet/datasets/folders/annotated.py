@@ -5,15 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from ...errors import InputError
-from ...runtime.images import IMAGE_ENDINGS
 
 VAL_SHARE = 0.2
 SEED = 0
-# What people call the images that a model is judged by.
-SPLIT_NAMES = dict(train='train', val='val', valid='val', validation='val', test='test')
 
 
 @dataclass
@@ -98,33 +93,3 @@ def _subset(coco: dict, is_chosen) -> dict:
     images = [image for image in coco['images'] if is_chosen(image['id'])]
     annotations = [note for note in coco['annotations'] if is_chosen(note['image_id'])]
     return dict(coco, images=images, annotations=annotations)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files in a folder and its subfolders, sorted."""
-    return sorted(file for file in folder.rglob('*') if file.suffix.lower() in IMAGE_ENDINGS)
-
-
-def image_size(file: Path) -> tuple[int, int]:
-    """Return the width and height of an image as it is shown, turned as its EXIF data say.
-
-    Raises:
-        InputError: The file is no image.
-    """
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f'{file}: not an image that can be read') from error
-    return (height, width) if turned else (width, height)
-
-
-def split_name(path: Path, folder: Path) -> str | None:
-    """Return which split a file or folder inside ``folder`` belongs to by its name, None if the name does not say."""
-    for part in reversed(path.relative_to(folder).parts):
-        words = ''.join(letter if letter.isalpha() else ' ' for letter in part.lower()).split()
-        for word in words:
-            if word in SPLIT_NAMES:
-                return SPLIT_NAMES[word]
-    return None

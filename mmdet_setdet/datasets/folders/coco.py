@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import InputError
-from .annotated import AnnotatedFolder, image_files, split_name, with_val
+from .annotated import AnnotatedFolder, with_val
+from .files import ImageFinder, files_below, read_text, relative_name, split_name
 
 KEYS = {'images', 'annotations', 'categories'}
 
@@ -14,10 +15,10 @@ KEYS = {'images', 'annotations', 'categories'}
 def coco_files(folder: Path) -> dict[Path, dict]:
     """Return the JSON files in a folder that look like COCO's annotations of boxes, with their content."""
     found = {}
-    for file in sorted(folder.rglob('*.json')):
+    for file in files_below(folder, {'.json'}):
         if not file.name.startswith(('captions', 'person_keypoints', 'panoptic', 'stuff')):
-            with file.open('rb') as opened:
-                starts_as_object = opened.read(64).lstrip().startswith(b'{')
+            with file.open(encoding='utf-8-sig', errors='replace') as opened:
+                starts_as_object = opened.read(64).lstrip().startswith('{')
             content = _load(file) if starts_as_object else {}
             if content.keys() >= KEYS:
                 found[file] = content
@@ -26,8 +27,8 @@ def coco_files(folder: Path) -> dict[Path, dict]:
 
 def _load(file: Path) -> dict:
     try:
-        content = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
         raise InputError(f'{file}: not JSON ({error})') from error
     return content if isinstance(content, dict) else {}
 
@@ -40,20 +41,20 @@ def read_coco(folder: Path, files: dict[Path, dict]) -> AnnotatedFolder:
         files (dict[Path, dict]): See :func:`coco_files`.
 
     Raises:
-        InputError: Two files are the same split, their classes differ, or an image is missing.
+        InputError: Two files are the same split, their classes differ, or an image is missing or could be several.
     """
-    paths: dict[str, Path] = {}
-    for image in image_files(folder):
-        paths.setdefault(image.name, image)
+    finder = ImageFinder(folder)
     splits, sources = {}, {}
     for file in _preferred(files):
         split = split_name(file, folder) or 'all'
         if split in sources:
+            names = [relative_name(one, folder) for one in (sources[split], file)]
             raise InputError(
-                f'{folder}: {sources[split].name} and {file.name} both are {split} by their names; keep one'
+                f'{folder}: {" and ".join(names)} both are {split} by their names; keep one, or put train, val or '
+                'test into the names'
             )
         sources[split] = file
-        splits[split] = _with_paths(files[file], file, folder, paths)
+        splits[split] = _with_paths(files[file], file, finder)
     categories = [split['categories'] for split in splits.values()]
     if any(other != categories[0] for other in categories):
         raise InputError(f'{folder}: the classes of {" and ".join(map(str, files))} differ')
@@ -66,15 +67,16 @@ def _preferred(files: Iterable[Path]) -> list[Path]:
     return official or list(files)
 
 
-def _with_paths(coco: dict, file: Path, folder: Path, paths: dict[str, Path]) -> dict:
+def _with_paths(coco: dict, file: Path, finder: ImageFinder) -> dict:
     """Make file names relative to the folder."""
+    folder = finder.folder
+    split = split_name(file, folder)
     images = []
     for image in coco['images']:
         name = str(image.get('file_name'))
         # Beside the annotations, as some programs write it, or anywhere under that name.
-        beside = file.parent / name
-        path = beside if beside.is_file() else paths.get(Path(name).name)
-        if path is None:
-            raise InputError(f'{file}: its image {name} is nowhere in {folder}')
-        images.append(dict(image, file_name=str(path.relative_to(folder))))
+        places = (file.parent / name, folder / name)
+        path = next((path for path in places if path.is_file()), None)
+        path = path or finder.find([name], file, split)
+        images.append(dict(image, file_name=relative_name(path, folder)))
     return dict(coco, images=images)

@@ -1,8 +1,8 @@
 // The detections among a dense head's predictions, by non-maximum suppression (NMS): runtime/dense.py.
 
-// The model's outputs, of one image of a padded size -> {boxes, scores, labels} of its detections; each has its numbers
-// under `data`.
-export function select(outputs, [width, height], { nms, classes }) {
+// The model's outputs, of one image of a padded size and its own -> {boxes, scores, labels} of its detections; each has
+// its numbers under `data`.
+export function select(outputs, [width, height], [imageWidth, imageHeight], { nms, classes }) {
   const boxes = outputs.boxes.data;
   const factors = outputs.factors?.data;
   const kept = [];
@@ -19,7 +19,11 @@ export function select(outputs, [width, height], { nms, classes }) {
     score: factors ? Math.fround(score * factors[place]) : score,
   }));
   found.sort((one, other) => other.score - one.score);
-  const best = suppress(found, nms.iou_threshold).slice(0, nms.max_per_img);
+  const limits = [imageWidth, imageHeight, imageWidth, imageHeight];
+  const best = suppress(found, nms.iou_threshold)
+    .slice(0, nms.max_per_img)
+    .map((one) => ({ ...one, box: one.box.map((side, index) => Math.min(Math.max(side, 0), limits[index])) }))
+    .filter(({ box }) => !nms.drops_empty || (box[2] > box[0] && box[3] > box[1]));
   return {
     boxes: { data: best.flatMap(({ box }) => [...box]) },
     scores: { data: best.map(({ score }) => score) },

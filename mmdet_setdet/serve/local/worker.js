@@ -22,7 +22,7 @@ async function detect(file, info) {
   const image = await decode(file);
   const { tensor, size, padded } = prepare(image, info);
   const outputs = await run(tensor, size, padded);
-  const results = info.nms ? select(outputs, padded, info) : outputs;
+  const results = info.nms ? select(outputs, padded, size, info) : outputs;
   const inPixels = toPixels(image, size);
   const answer = { width: image.width, height: image.height };
   answer.objects = Array.from(results.scores.data, (score, index) => ({
