@@ -11,12 +11,13 @@ OPS =
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-cuda test-runtime lint clean
+.PHONY: help env demo test test-exports test-cuda test-runtime lint clean
 
 
 help:
 	@echo 'make demo   train a small DN-DETR on generated images, evaluate it and draw its boxes'
 	@echo 'make test   run the tests            (ARGS="-k matching" passes options to pytest, JOBS=8: so many at a time)'
+	@echo 'make test-exports  write and compare a file of every family of models, which takes about 10 minutes'
 	@echo 'make test-cuda  run the tests for GPUs; with a GPU `make test` ends with them'
 	@echo 'make test-runtime MODEL=model.onnx IMAGE=photo.jpg  time to the first boxes where only the runtime is installed'
 	@echo 'make lint   check the style          (ARGS=--fix repairs what can be)'
@@ -42,6 +43,10 @@ ifeq ($(strip $(ARGS) $(filter none,$(GPU))),)
 	@if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then \
 		echo 'There is a GPU: its tests follow (make test-cuda).'; $(MAKE) --no-print-directory test-cuda; fi
 endif
+
+# Slow, since torch traces each family once more: run it after changes of exports or of a model's computation.
+test-exports: env
+	SETDET_TEST_EXPORTS=1 '$(BIN)/python' -m pytest tests/export -q -n $(JOBS) $(ARGS)
 
 test-cuda: env
 	SETDET_TEST_CUDA=1 '$(BIN)/python' -m pytest tests/test_cuda.py -q $(ARGS)
