@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from .datasets.pipelines import array_pipeline
 from .engine.command_line import build_runner, load_config
 from .engine.models import build_model
 from .errors import InputError
@@ -89,7 +90,9 @@ class SetDetector:
     @cached_property
     def model(self) -> nn.Module:
         self._enter_scope()
-        return build_model(self.config.model, self.checkpoint).eval()
+        model = build_model(self.config.model, self.checkpoint).eval()
+        model.cfg = self.config
+        return model
 
     def _enter_scope(self) -> None:
         init_default_scope(self.config.get('default_scope', 'mmdet'))
@@ -109,9 +112,8 @@ class SetDetector:
         # mmdet's pipeline expects blue, green, red.
         images = [read_image(picture)[..., ::-1] for picture in pictures]
         self._enter_scope()
-        self.model.cfg = copy.deepcopy(self.config)  # mmdet changes its pipeline for arrays
         results = []
-        for sample in inference_detector(self.model, images):
+        for sample in inference_detector(self.model, images, array_pipeline(self.config)):
             found = sample.pred_instances.cpu().numpy()
             detections = Detections(found.bboxes, found.scores, found.labels, self.classes)
             results.append(detections.above(score))
@@ -130,6 +132,7 @@ class SetDetector:
         model = runner.train()
         self.__dict__.pop('classes', None)
         model.dataset_meta = runner.train_dataloader.dataset.metainfo
+        model.cfg = self.config
         self.__dict__['model'] = model.eval()
         return self
 

@@ -9,11 +9,9 @@ import mmdet_setdet  # noqa: F401  (before the stack, whose import messages it l
 
 # isort: split
 import numpy as np
-from mmdet.utils import get_test_pipeline_cfg
-from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
+from mmdet_setdet.datasets.pipelines import array_pipeline
 from mmdet_setdet.engine.command_line import add_config_options, load_config, run
 from mmdet_setdet.engine.models import build_model
 from mmdet_setdet.errors import InputError
@@ -108,12 +106,6 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         print(f'picture={decoder}\npicture={encoder}')
         pictures += [decoder, encoder]
     return pictures
-
-
-def array_pipeline(cfg: Config) -> Compose:
-    """Return the pipeline of the tests, which takes arrays instead of files."""
-    first, *others = get_test_pipeline_cfg(cfg)
-    return Compose([dict(first, type='mmdet.LoadImageFromNDArray'), *others])
 
 
 def choose_queries(seen: Look, args: argparse.Namespace, path: Path) -> list[int]:

@@ -8,6 +8,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, from_numpy
 
 from ..checks.classes import head_class_counts
+from ..datasets.pipelines import with_pipeline
 from ..errors import InputError
 from ..registry import MODELS
 from ..runtime import Detector
@@ -64,7 +65,5 @@ def use_exported(cfg: Config, file: str) -> None:
     counts = dict(head_class_counts(cfg.model, 'model'))
     num_classes = max(counts.values(), default=None)
     cfg.model = dict(type='mmdet_setdet.ExportedDetector', file=file, num_classes=num_classes)
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = with_pipeline(cfg.test_dataloader.dataset)
     dataset.pipeline = [step for step in dataset.pipeline if not step['type'].endswith('Resize')]

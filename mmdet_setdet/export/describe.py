@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch import nn
 
+from ..datasets.pipelines import with_pipeline
 from ..datasets.transforms import PillowResize
 from ..errors import InputError
 from ..models.dense_heads import OTAHead
@@ -134,7 +135,4 @@ def _resizing(cfg: Config) -> dict:
 
 def _steps(cfg: Config) -> list[dict]:
     """The test pipeline, also of a data set inside another one."""
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset.get('pipeline', [])
+    return with_pipeline(cfg.test_dataloader.dataset).get('pipeline', [])

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from ...checks.classes import head_class_counts
 from ...errors import InputError
+from ..pipelines import with_pipeline
 from .annotated import AnnotatedFolder
 from .coco import coco_files, read_coco
 from .voc import read_voc, voc_files
@@ -65,9 +66,6 @@ def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
         loader_cfg = cfg.get(f'{loader}_dataloader')
         if loader_cfg is None:
             continue
-        inner = loader_cfg.dataset
-        while 'pipeline' not in inner and 'dataset' in inner:
-            inner = inner.dataset
         loader_cfg.dataset = dict(
             type='CocoDataset',
             ann_file=str((out / f'{split}.json').resolve()),
@@ -75,7 +73,7 @@ def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
             metainfo=metainfo,
             test_mode=loader != 'train',
             filter_cfg=dict(filter_empty_gt=False),
-            pipeline=inner.pipeline,
+            pipeline=with_pipeline(loader_cfg.dataset).pipeline,
         )
         if loader != 'train':
             evaluator = dict(
