@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.export import SUFFIXES, export_model
 from mmdet_setdet.export.check import difference
+from mmdet_setdet.export.write import PACKAGES
 from mmdet_setdet.runtime.backends import open_session
 
 from .inference import in_evaluation
@@ -29,7 +30,6 @@ MODEL_PAIRS = {
     'DN-Deformable-DETR': ('dn_deformable_detr_r50_50e', 'deformable_detr_r50_50e'),
 }
 RUNTIMES = dict(onnx='ONNX Runtime', openvino='OpenVINO')
-PACKAGES = dict(onnx='onnxruntime', openvino='openvino')
 
 
 def cases(options: Options) -> Iterator[Case]:
@@ -40,8 +40,8 @@ def cases(options: Options) -> Iterator[Case]:
     """
     if options.device != 'cpu' or options.dtype != 'float32':
         raise InputError('the row export is for --device cpu and --dtype float32')
-    runtimes = [kind for kind in RUNTIMES if find_spec(PACKAGES[kind])]
-    if not runtimes or not find_spec('onnxscript'):
+    runtimes = [kind for kind in RUNTIMES if all(map(find_spec, PACKAGES[kind]))]
+    if not runtimes:
         raise InputError("the row export needs pip install 'mmdet-setdet[export]'")
     height, width = options.size or (800, 1066)
     batch = random_batch(options, (height, width), [0] * (options.batch_size or 1))

@@ -50,7 +50,7 @@ class Problems(NamedTuple):
     def split(self) -> Iterator['Problems']:
         """Yield as many problems at a time as a CPU's cache holds; all at once on other devices.
 
-        With 100 objects an image that halves the time, with 300 it takes a quarter.
+        With 100 objects per image that halves the time, with 300 it takes a sixth.
         """
         num_pairs = self.labels.shape[1] * self.boxes.shape[1]
         is_cached = self.boxes.device.type == 'cpu' and num_pairs
