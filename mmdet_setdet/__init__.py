@@ -9,6 +9,8 @@ Where neither torch nor mmengine is installed, :mod:`mmdet_setdet.runtime` alone
 from .installed import any_of_the_stack
 from .version import __version__
 
+__all__ = ['__version__']
+
 if any_of_the_stack():
     from .compat import check_stack
     from .noise import ignore_warnings, without_prints
@@ -29,6 +31,6 @@ if any_of_the_stack():
 
     apply_patches()
 
-    from .set_detector import SetDetector  # noqa: F401
+    from .set_detector import SetDetector
 
-__all__ = ['__version__']
+    __all__ += ['SetDetector']

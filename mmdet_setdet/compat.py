@@ -81,6 +81,8 @@ DISTRIBUTIONS = {
     'mmdet': ('onedl-mmdetection', 'mmdet'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
+# What mmdet asks for by itself; one that was installed with --no-deps may lack it.
+COMPANIONS = ('scipy', 'pycocotools')
 MAKE_ENV = '`make env` in a checkout of mmdet_setdet makes an environment with all of it'
 
 Installed = dict[str, str]  # distribution -> version
@@ -104,6 +106,7 @@ def check_stack() -> None:
         raise ImportError(_describe_mismatches(stack, mismatches[stack], installed))
     _, mmcv, _ = STACKS[stack]
     _check_ops(mmcv)
+    _check_companions()
 
 
 def _describe_mixture(module: str, found: Installed) -> str:
@@ -198,6 +201,16 @@ def _check_ops(mmcv: Need) -> None:
             f'mmdet_setdet found {found}, whose compiled ops do not load against {torch} ({error}), but works with '
             f'{mmcv.accepted} built against the torch that is installed: {build}'
         ) from error
+
+
+def _check_companions() -> None:
+    missing = [name for name in COMPANIONS if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ' '.join(missing)
+        raise ImportError(
+            f'mmdet_setdet found no {names}, which mmdet asks for as well: `pip install {names}`; '
+            f'{MAKE_ENV}.'
+        )
 
 
 def _replace(need: Need, found: Installed) -> str:

@@ -73,6 +73,9 @@ class SetDetector:
     ) -> 'SetDetector':
         """Take a checkpoint that training wrote, which holds its config.
 
+        That config is a program, which is run: take only checkpoints that you trust, or :meth:`from_config` with
+        ``checkpoint``, which reads the weights alone.
+
         Raises:
             InputError: It is no checkpoint, or has no config.
         """

@@ -1,3 +1,3 @@
-"""The version, alone in a file so that setup.py can read it without importing torch."""
+"""The version, alone in a file so that the build reads it without importing torch."""
 
-__version__ = '0.1.0'
+__version__ = '1.0.0'

@@ -22,9 +22,10 @@ FORK = {
     'onedl-mmdetection': '3.5.1',
 }
 UPSTREAM = {'torch': '2.13.0+cpu', 'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0'}
+BROKEN_OPS = 'raise ImportError("undefined symbol: _ZN3c10")'
 
 
-def import_error(folder: Path, versions: dict, with_ops: bool = True) -> str:
+def import_error(folder: Path, versions: dict, ops: str | None = BROKEN_OPS) -> str:
     """The last line of what ``import mmdet_setdet`` prints among these distributions."""
     for name, version in versions.items():
         info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
@@ -32,8 +33,8 @@ def import_error(folder: Path, versions: dict, with_ops: bool = True) -> str:
         (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
     (folder / 'mmcv').mkdir()
     (folder / 'mmcv' / '__init__.py').touch()
-    if with_ops:
-        (folder / 'mmcv' / '_ext.py').write_text('raise ImportError("undefined symbol: _ZN3c10")')
+    if ops is not None:
+        (folder / 'mmcv' / '_ext.py').write_text(ops)
     (folder / 'packaging').symlink_to(Path(packaging.__file__).parent)
     code = f'import sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT)!r}]; import mmdet_setdet'
     done = subprocess.run([sys.executable, '-I', '-S', '-c', code], capture_output=True, text=True)
@@ -106,7 +107,7 @@ def test_mismatch_is_one_sentence(tmp_path, versions, found, works, command):
 
 
 def test_mmcv_without_ops(tmp_path):
-    message = import_error(tmp_path, UPSTREAM, with_ops=False)
+    message = import_error(tmp_path, UPSTREAM, ops=None)
     assert 'mmcv 2.1.0 without its compiled ops' in message
     assert 'MMCV_WITH_OPS=1 pip install' in message
 
@@ -119,6 +120,12 @@ def test_ops_that_do_not_load(tmp_path, versions):
     message = import_error(tmp_path, versions)
     assert f'do not load against torch {versions["torch"]} (undefined symbol: _ZN3c10)' in message
     assert 'MMCV_WITH_OPS=1 pip install' in message
+
+
+def test_companions_of_mmdet(tmp_path):
+    message = import_error(tmp_path, FORK, ops='')
+    assert 'found no scipy pycocotools' in message
+    assert '`pip install scipy pycocotools`' in message
 
 
 def test_this_environment_passes():

@@ -287,7 +287,7 @@ def environment_digest(stack: str, venv: Path, **options: str) -> str:
     """Return a digest that changes whenever this program would make another environment than before."""
     names = ('torch', 'build', 'common', 'eval', 'export', 'dev', stack, f'{stack}-seg')
     files = [REQUIREMENTS / f'{name}.txt' for name in names]
-    files.append(ROOT / 'setup.py')
+    files += [ROOT / 'setup.py', ROOT / 'pyproject.toml']
     files += sorted(Path(__file__).resolve().parent.glob('*.py'))
     parts = [stack, str(venv), str(ROOT), str(sorted(options.items()))]
     parts += [path.read_text() for path in files]
