@@ -11,7 +11,7 @@ OPS =
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-exports test-cuda test-runtime lint clean
+.PHONY: help env demo test test-exports test-cuda test-runtime coverage lint types release clean
 
 
 help:
@@ -20,7 +20,9 @@ help:
 	@echo 'make test-exports  write and compare a file of every family of models, which takes about 10 minutes'
 	@echo 'make test-cuda  run the tests for GPUs; with a GPU `make test` ends with them'
 	@echo 'make test-runtime MODEL=model.onnx IMAGE=photo.jpg  time to the first boxes where only the runtime is installed'
-	@echo 'make lint   check the style          (ARGS=--fix repairs what can be)'
+	@echo 'make lint   check style, spelling and types (ARGS=--fix repairs what can be); make types: types alone'
+	@echo 'make coverage  run the tests and say which lines and branches they reach'
+	@echo 'make release   sdist and wheel in dist/, checked and tried in new environments, with checksums'
 	@echo 'make env    only make the environment that the others use (FORCE=1: look at the machine again, all steps)'
 	@echo '            GPU="8.0 9.0": for GPUs of these compute capabilities, from a machine without (DRIVER=535: with that'
 	@echo '            driver); GPU=none: for the CPU; OPS=cpu: without the CUDA ops of mmcv'
@@ -57,10 +59,25 @@ test-runtime:
 	build/runtime/bin/pip install -q '.[runtime]'
 	build/runtime/bin/python tests/first_box.py '$(MODEL)' '$(IMAGE)'
 
-lint: env
+lint: env types
 	'$(BIN)/python' -m ruff check . $(ARGS)
 	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
+	'$(BIN)/python' -m codespell_lib $(if $(filter --fix,$(ARGS)),--write-changes)
+
+# Of what others call; docs/stability.md lists it.
+types: env
+	'$(BIN)/python' -m mypy
+
+# The floor stands in pyproject.toml.
+coverage: env
+	'$(BIN)/python' -m pytest tests -q -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# In environments of their own, from a package index; beside the stacks that are here, too.
+release:
+	'$(PYTHON)' -m venv build/release
+	build/release/bin/pip install -q -r requirements/release.txt
+	build/release/bin/python tools/release/release.py $(addprefix --beside ,$(wildcard .venv .venv-upstream)) $(ARGS)
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
