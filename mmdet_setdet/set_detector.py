@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import torch
 from mmdet.apis import inference_detector
@@ -48,7 +49,7 @@ class SetDetector:
         data: str | Path | None = None,
         checkpoint: str | Path | None = None,
         work_dir: str | Path | None = None,
-        **options,
+        **options: object,
     ) -> 'SetDetector':
         """Take a config of this package or of a file.
 
@@ -105,6 +106,12 @@ class SetDetector:
         """list[str]: Names of the classes: the checkpoint's or, without one, the data set's."""
         return class_names(self.model, self.config)
 
+    @overload
+    def predict(self, pictures: Picture, score: float = 0.0) -> Detections: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, pictures: Sequence[Picture], score: float = 0.0) -> list[Detections]: ...
+
     @torch.no_grad()
     def predict(
         self, pictures: Picture | Sequence[Picture], score: float = 0.0
@@ -148,7 +155,7 @@ class SetDetector:
         runner.model.load_state_dict(self.model.state_dict())
         return runner.test()
 
-    def export(self, path: str | Path, kind: str = 'onnx', **options) -> Path:
+    def export(self, path: str | Path, kind: str = 'onnx', **options: object) -> Path:
         """Write the model to a file that runs without mmcv, see :func:`export_model` for the options."""
         path = Path(path)
         self._enter_scope()

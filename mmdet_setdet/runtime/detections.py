@@ -1,8 +1,14 @@
 """The boxes that a detector found in one image, whatever ran it."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import supervision
+
+Index = slice | np.ndarray  # of objects: a range, indices, or a mask
 
 
 @dataclass
@@ -22,7 +28,7 @@ class Layers:
     labels: np.ndarray
     attention: np.ndarray | None = None
 
-    def of_objects(self, index) -> 'Layers':
+    def of_objects(self, index: Index) -> 'Layers':
         """Return the same with the attention of some of the N objects."""
         if self.attention is None:
             return self
@@ -52,7 +58,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index) -> 'Detections':
+    def __getitem__(self, index: Index) -> 'Detections':
         queries = None if self.queries is None else self.queries[index]
         layers = None if self.layers is None else self.layers.of_objects(index)
         arrays = self.boxes[index], self.scores[index], self.labels[index]
@@ -83,7 +89,7 @@ class Detections:
             results.append(dict(image_id=image_id, category_id=ids[label], bbox=bbox, score=score))
         return results
 
-    def to_supervision(self):
+    def to_supervision(self) -> 'supervision.Detections':
         """Return ``supervision.Detections``, with the names under ``data['class_name']``."""
         import supervision
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -43,6 +44,13 @@ class Detector:
             raise InputError(
                 f'{path} was exported for {self.info.task} with {self.info.outputs} outputs, not as a detector'
             )
+
+    # Text is a sequence, too; of what is neither list nor tuple there is one picture.
+    @overload
+    def __call__(self, pictures: Picture, score: float = 0.0) -> Detections: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, pictures: Sequence[Picture], score: float = 0.0) -> list[Detections]: ...
 
     def __call__(
         self, pictures: Picture | Sequence[Picture], score: float = 0.0
