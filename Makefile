@@ -59,10 +59,11 @@ test-runtime:
 	build/runtime/bin/pip install -q '.[runtime]'
 	build/runtime/bin/python tests/first_box.py '$(MODEL)' '$(IMAGE)'
 
-lint: env types
+lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)
 	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
 	'$(BIN)/python' -m codespell_lib $(if $(filter --fix,$(ARGS)),--write-changes)
+	@$(MAKE) --no-print-directory types
 
 # Of what others call; docs/stability.md lists it.
 types: env
