@@ -79,8 +79,9 @@ def test_what_is_used_exists(workflow):
 
 
 def test_commands_are_looked_at():
-    called = [check_commands(step.get('run', '')) for file in WORKFLOWS for step in steps_of(file)]
-    assert sum(called) >= 5
+    lint, release = (GITHUB / 'workflows' / name for name in ('lint.yml', 'release.yml'))
+    for file in (lint, release):
+        assert any(check_commands(step.get('run', '')) for step in steps_of(file))
 
 
 @pytest.mark.parametrize('dockerfile', DOCKERFILES, ids=names(DOCKERFILES))
