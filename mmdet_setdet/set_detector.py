@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from mmdet.apis import inference_detector
@@ -65,7 +65,8 @@ class SetDetector:
         """
         options = {name.replace('__', '.'): value for name, value in options.items()}
         folder = None if data is None else str(data)
-        cfg = load_config(str(config), options, work_dir=work_dir and str(work_dir), data=folder)
+        out = None if work_dir is None else str(work_dir)
+        cfg = load_config(str(config), options, work_dir=out, data=folder)
         return cls(cfg, checkpoint)
 
     @classmethod
@@ -117,7 +118,7 @@ class SetDetector:
         self, pictures: Picture | Sequence[Picture], score: float = 0.0
     ) -> Detections | list[Detections]:
         """Detect objects, see :class:`mmdet_setdet.runtime.Detector`, whose arguments and results are the same."""
-        if not isinstance(pictures, list | tuple):
+        if isinstance(pictures, str) or not isinstance(pictures, Sequence):
             return self.predict([pictures], score)[0]
         # mmdet's pipeline expects blue, green, red.
         images = [read_image(picture)[..., ::-1] for picture in pictures]
@@ -155,7 +156,7 @@ class SetDetector:
         runner.model.load_state_dict(self.model.state_dict())
         return runner.test()
 
-    def export(self, path: str | Path, kind: str = 'onnx', **options: object) -> Path:
+    def export(self, path: str | Path, kind: str = 'onnx', **options: Any) -> Path:
         """Write the model to a file that runs without mmcv, see :func:`export_model` for the options."""
         path = Path(path)
         self._enter_scope()

@@ -3,6 +3,7 @@
 import http.client
 import io
 from pathlib import PurePosixPath
+from typing import TypeGuard
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
@@ -13,7 +14,7 @@ MEGABYTES = 20  # of an image file
 SECONDS = 30  # that a server may be silent
 
 
-def is_address(picture: object) -> bool:
+def is_address(picture: object) -> TypeGuard[str]:
     """Return whether it is text that begins with ``http://`` or ``https://``."""
     return isinstance(picture, str) and picture.lower().startswith(('http://', 'https://'))
 

@@ -51,7 +51,10 @@ class OpenVinoSession:
 
         core = openvino.Core()
         # The default on many CPUs is half precision.
-        settings = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
+        settings: dict[str, object] = {
+            'INFERENCE_PRECISION_HINT': 'f32',
+            'PERFORMANCE_HINT': 'LATENCY',
+        }
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
         try:
@@ -79,10 +82,11 @@ def _read_info(path: Path, text: str | None) -> ModelInfo:
     return ModelInfo.from_json(text)
 
 
-SESSIONS = {'.onnx': OnnxSession, '.xml': OpenVinoSession}
+Session = OnnxSession | OpenVinoSession
+SESSIONS: dict[str, type[Session]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession}
 
 
-def open_session(path: Path, threads: int | None = None) -> OnnxSession | OpenVinoSession:
+def open_session(path: Path, threads: int | None = None) -> Session:
     """Open an exported model with the program that its name asks for.
 
     Raises:

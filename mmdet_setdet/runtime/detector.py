@@ -68,7 +68,7 @@ class Detector:
         Raises:
             InputError: A picture cannot be read.
         """
-        if not isinstance(pictures, list | tuple):
+        if isinstance(pictures, str) or not isinstance(pictures, Sequence):
             return self([pictures], score)[0]
         results = []
         for batch in self._batches([read_image(picture) for picture in pictures]):
@@ -126,5 +126,5 @@ def _without_padding(
     attention: np.ndarray, size: np.ndarray, input_size: tuple[int, int]
 ) -> np.ndarray:
     """Cut maps (N, h, w) of a padded input to the cells that begin within the image, as the model does."""
-    height, width = np.ceil(attention.shape[1:] * size / input_size).astype(int)
+    height, width = np.ceil(size * attention.shape[1:] / input_size).astype(int)
     return attention[:, :height, :width]

@@ -60,7 +60,8 @@ def resized(image: np.ndarray, info: ModelInfo) -> np.ndarray:
     """Resize an image (H, W, 3) by the rule of the model; if its input has a fixed size, so that it fits into it."""
     height, width = image.shape[:2]
     if info.resize == 'crop':
-        return _middle(image, *info.scale, info.filter)
+        side, crop = info.scale
+        return _middle(image, side, crop, info.filter)
     if info.resize == 'detr':
         size = shorter_side_size(width, height, min(info.scale), max(info.scale))
     else:

@@ -1,5 +1,7 @@
 """The size that an image gets before a model sees it, and the resizing itself, without torch and OpenCV."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -28,13 +30,13 @@ def shorter_side_size(width: int, height: int, side: int, longest: int) -> tuple
     return int(side * width / height), side
 
 
-def fitting_size(width: int, height: int, scale: tuple[int, int]) -> tuple[int, int]:
+def fitting_size(width: int, height: int, scale: Sequence[int]) -> tuple[int, int]:
     """Return the largest width and height of the image's shape inside ``scale``, as mmdet's ``Resize`` computes them.
 
     Args:
         width (int): Width of the image in pixels.
         height (int): Height of the image in pixels.
-        scale (tuple[int, int]): Limits of the longer and the shorter side in pixels, in any order.
+        scale (Sequence[int]): Limits of the longer and the shorter side in pixels, in any order.
     """
     longest, shortest = max(scale), min(scale)
     factor = min(longest / max(width, height), shortest / min(width, height))
