@@ -12,8 +12,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ('configs', 'tools', 'model-index.yml')
-# For developers, in a checkout: comparing with other code bases, and releasing.
-LEFT_OUT = ('__pycache__', 'benchmarks', 'release')
+# For a checkout: comparing with other code bases, releasing, and setting up.
+LEFT_OUT = ('__pycache__', 'benchmarks', 'release', 'setup')
 
 
 class BuildWithConfigs(build_py):

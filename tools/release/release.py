@@ -17,7 +17,7 @@ DIST = ROOT / 'dist'
 WORK = ROOT / 'build'
 SMOKE = Path(__file__).with_name('smoke.py')
 LARGEST = 500_000  # bytes of the wheel
-FOREIGN = {'benchmarks', 'release', 'tests'}  # folders for developers
+FOREIGN = {'benchmarks', 'release', 'setup', 'tests'}  # folders for developers
 WANTED = ('py.typed', '.mim/model-index.yml', '.mim/configs/dn_detr_r50_50e.py')
 
 
