@@ -60,6 +60,7 @@ test-runtime:
 lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)
 	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
+	@'$(BIN)/python' tools/docs/translations.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

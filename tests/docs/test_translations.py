@@ -49,7 +49,7 @@ def test_git_knows_which_sections_changed(page, capsys):
     git('commit', '--quiet', '--message', 'pages')
     changed = ENGLISH.replace('old', 'new').replace('comment', 'remark') + '\n## Three\n'
     (page.parent / 'page.md').write_text(changed)
-    assert run(page, capsys) == 'page.zh.md lags behind page.md: One, Two, Three\n'
+    assert run(page, capsys) == 'page.zh.md lags behind page.md\n    One\n    Two\n    Three\n'
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,15 @@ def test_git_knows_which_sections_changed(page, capsys):
     [
         ('page.md', '# Page', 'no such Chinese page'),
         ('missing.zh.md', None, 'no such Chinese page'),
-        ('other.zh.md', '# 页', 'add the line <!-- SHA-256'),
+        ('alone.zh.md', '# 页', 'there is no alone.md beside it'),
+        ('page.zh.md', '# 页', 'add the line <!-- SHA-256'),
     ],
 )
-def test_what_cannot_be_updated_is_named(name, text, message, tmp_path, capsys):
+def test_a_page_that_cannot_be_compared_is_named(name, text, message, page, capsys):
     if text:
-        (tmp_path / name).write_text(text)
+        page.with_name(name).write_text(text)
     with pytest.raises(SystemExit):
-        TRANSLATIONS.main(['--update', str(tmp_path / name)])
+        TRANSLATIONS.main(['--update', str(page.with_name(name))])
     error = capsys.readouterr().err
     assert name in error
     assert message in error

@@ -32,10 +32,9 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def translated_digest(page: Path) -> str | None:
+def translated_digest(page: Path) -> str:
     """Return the digest of the English text that a Chinese page was written for."""
-    mark = MARK.search(page.read_text(encoding='utf-8'))
-    return mark and mark[1]
+    return MARK.search(page.read_text(encoding='utf-8'))[1]
 
 
 def lags(page: Path) -> bool:
@@ -63,10 +62,10 @@ def changed_sections(page: Path) -> list[str]:
     if old_text is None:
         return []
     old, new = sections(old_text), sections(english.read_text(encoding='utf-8'))
-    return [heading for heading in {**new, **old} if new.get(heading) != old.get(heading)]
+    return [heading for heading in new | old if new.get(heading) != old.get(heading)]
 
 
-def committed_text(page: Path, wanted: str | None) -> str | None:
+def committed_text(page: Path, wanted: str) -> str | None:
     """Return the text with a digest from the history of a page."""
     commits = git(page.parent, 'log', '--format=%H', '--', page.name).split()
     texts = (git(page.parent, 'show', f'{commit}:./{page.name}') for commit in commits)
@@ -88,24 +87,41 @@ def update(page: Path) -> None:
     page.write_text(MARK.sub(f'SHA-256 {now} -->', text, count=1), encoding='utf-8')
 
 
+def fault(page: Path) -> str | None:
+    """Return what keeps a page from being compared with its English one."""
+    if not page.name.endswith('.zh.md') or not page.is_file():
+        return 'no such Chinese page; give the path of a file NAME.zh.md'
+    if not english_page(page).is_file():
+        return f'there is no {english_page(page).name} beside it; move or delete it'
+    if not MARK.search(page.read_text(encoding='utf-8')):
+        return 'add the line <!-- SHA-256 000000000000 --> below its title'
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print a line for each page that lags, or update the pages that the command line names."""
+    """Print which pages lag, after those that the command line names have been updated."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--root', type=Path, default=REPOSITORY, help='the repository')
     parser.add_argument(
-        '--update', nargs='+', type=Path, default=[], metavar='PAGE', help='Chinese pages, now translated'
+        '--root', type=Path, default=REPOSITORY, help='folder of the repository (default: this one)'
+    )
+    parser.add_argument(
+        '--update',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='PAGE',
+        help='Chinese pages that say what the English ones say now',
     )
     args = parser.parse_args(argv)
+    pages = chinese_pages(args.root)
+    for page in [*args.update, *pages]:
+        if what := fault(page):
+            parser.error(f'{page}: {what}')
     for page in args.update:
-        if not page.name.endswith('.zh.md') or not page.is_file():
-            parser.error(f'{page}: no such Chinese page; give the path of a file NAME.zh.md')
-        if translated_digest(page) is None:
-            parser.error(f'{page}: add the line <!-- SHA-256 000000000000 --> below its title')
         update(page)
-    for page in filter(lags, chinese_pages(args.root)):
-        changed = ', '.join(changed_sections(page))
-        english = english_page(page).name
-        print(f'{page.relative_to(args.root)} lags behind {english}' + f': {changed}' * bool(changed))
+    for page in filter(lags, pages):
+        line = f'{page.relative_to(args.root)} lags behind {english_page(page).name}'
+        print(line, *changed_sections(page), sep='\n    ')
 
 
 if __name__ == '__main__':
