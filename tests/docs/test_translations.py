@@ -79,7 +79,11 @@ def commands(text):
     """The lines of the blocks that a reader types, without comments."""
     lines = []
     for language, block in BLOCK.findall(text):
-        typed = block.splitlines() if language in ('bash', 'shell') else re.findall(r'^\$ .*', block, re.M)
+        typed = (
+            block.splitlines()
+            if language in ('bash', 'shell')
+            else re.findall(r'^\$ .*', block, re.M)
+        )
         lines += [without_comment(line) for line in typed]
     return set(lines)
 
