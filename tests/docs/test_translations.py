@@ -109,14 +109,15 @@ def test_it_shows_what_the_english_page_shows(page):
 
 
 def shown(text):
-    """What does not depend on the language: levels of headings, pictures, code, figures in tables."""
+    """What does not depend on the language: headings' levels, pictures, code, figures of tables."""
     prose = BLOCK.sub('', text)
     rows = re.findall(r'^ *\|.*', prose, re.MULTILINE)
     return dict(
         headings=re.findall(r'^#+(?= )', prose, re.MULTILINE),
         pictures=re.findall(r'!\[.*?\]\((.*?)\)', prose),
-        code=[without_comment(block) for _, block in BLOCK.findall(text)],
-        figures=[re.findall(r'\d+\.\d+', row) for row in rows],
+        blocks=[without_comment(block) for _, block in BLOCK.findall(text)],
+        names=set(re.findall(r'`(.+?)`', prose)),
+        figures=[sorted(re.findall(r'\d+(?:\.\d+)?', row)) for row in rows],
     )
 
 
