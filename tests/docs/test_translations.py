@@ -133,7 +133,18 @@ def test_its_links_lead_somewhere(page):
             assert anchor in anchors(read(target)), link
 
 
+@every_page
+def test_links_of_english_pages_lead_into_it(page):
+    """On the Chinese site they lead to it where the page that has them is only in English."""
+    name = re.escape(TRANSLATIONS.english_page(page).name)
+    for other in page.parent.glob('*.md'):
+        for anchor in re.findall(rf'\({name}#([^)]+)\)', read(other)):
+            wanted = f'<a id="{anchor}"></a> above the heading that it means'
+            assert anchor in anchors(read(page)), f'{other.name} links to it; add {wanted}'
+
+
 def anchors(text):
-    """The anchors that GitHub gives to the headings."""
+    """The anchors in a page, those that GitHub gives to the headings included."""
     headings = re.findall(r'^#+ (.*)', BLOCK.sub('', text), re.MULTILINE)
-    return {re.sub(r'[^\w\- ]', '', heading).lower().replace(' ', '-') for heading in headings}
+    slugs = [re.sub(r'[^\w\- ]', '', heading).lower().replace(' ', '-') for heading in headings]
+    return {*slugs, *re.findall(r'<a id="(.+?)">', text)}
