@@ -122,6 +122,12 @@ def shown(text):
 
 
 @every_page
+def test_its_punctuation_is_chinese(page):
+    prose = BLOCK.sub('', read(page))
+    assert re.findall(r'.*[\u4e00-\u9fff][,:;?!()].*', prose) == []
+
+
+@every_page
 def test_its_links_lead_somewhere(page):
     for link in LINK.findall(read(page)):
         path, _, anchor = link.partition('#')
