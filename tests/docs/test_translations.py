@@ -77,15 +77,12 @@ def read(page):
 
 def commands(text):
     """The lines of the blocks that a reader types, without comments."""
-    lines = []
+    typed = dict(bash=r'^.+', shell=r'^.+')
+    lines = set()
     for language, block in BLOCK.findall(text):
-        typed = (
-            block.splitlines()
-            if language in ('bash', 'shell')
-            else re.findall(r'^\$ .*', block, re.M)
-        )
-        lines += [without_comment(line) for line in typed]
-    return set(lines)
+        pattern = typed.get(language, r'^\$ .+')
+        lines.update(re.findall(pattern, without_comment(block), re.MULTILINE))
+    return lines
 
 
 def without_comment(code):
