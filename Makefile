@@ -63,6 +63,7 @@ lint: env
 	'$(BIN)/python' -m ruff check . $(ARGS)
 	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
 	'$(BIN)/python' -m codespell_lib $(if $(filter --fix,$(ARGS)),--write-changes)
+	@'$(BIN)/python' tools/docs/translations.py
 	@$(MAKE) --no-print-directory types
 
 # Of what others call; docs/stability.md lists it.

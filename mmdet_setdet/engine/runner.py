@@ -40,6 +40,7 @@ from .optimizer_groups import fit_to_groups, fit_to_layout
 from .peers import watching_peers
 from .precision import keep_in_float32, set_matmul_precision
 from .resume import find_checkpoint
+from .spare_cores import SpareCoresHook
 from .stopping import StopOnSignalHook, how_to_go_on
 from .workers import STALLED, start_worker
 
@@ -59,6 +60,8 @@ class CheckingRunner(Runner):
     - Within autocast, what half precision breaks in mmdet's models stays in float32
       (:func:`~mmdet_setdet.engine.precision.keep_in_float32`).
     - ``matmul_precision`` of the config is torch's ``float32_matmul_precision``.
+    - On a CPU threads make room for other programs
+      (:class:`~mmdet_setdet.engine.spare_cores.SpareCoresHook`), unless ``OMP_NUM_THREADS`` is set.
     - Without an accelerator the processes of a launcher communicate over gloo and share the cores; where there are
       NVIDIA GPUs that torch cannot use, the run stops (:func:`~mmdet_setdet.engine.devices.check_devices`).
     - Checkpoints are whole or absent, and never of weights that are not finite.
@@ -167,6 +170,8 @@ class CheckingRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self._signals = StopOnSignalHook()
         self.register_hook(self._signals)
+        if get_device() == 'cpu' and SpareCoresHook.is_useful():
+            self.register_hook(SpareCoresHook())
 
     def train(self) -> nn.Module:
         with watching_peers(), self._signals.listening():

@@ -22,7 +22,7 @@ def build_detr(options: Options, weights: dict[str, Tensor]) -> nn.Module | None
     """Build their DETR as our config describes it, with our weights; None if transformers is not installed."""
     try:
         from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision for another torch
         if find_spec('transformers') is not None:
             warnings.warn(f'transformers is left out: {error}', stacklevel=2)
         return None
