@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...registry import TASK_UTILS
 from ..ground_truths import GroundTruths
 from .base import BatchAssigner, require_at_least_one
+from .device_matching import can_solve, load_solver, match_on_device
 from .matches import Matches
 from .non_finite_costs import image_name
 
@@ -32,15 +33,19 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
         match_costs (dict | list[dict]): mmdet's match costs, e.g. ``dict(type='FocalLossCost', weight=2.)``.
         k (int): Predictions per ground truth. With more than one every ground truth is repeated k times, as in H-DETR
             (arXiv 2207.13080, K in section 3). :meth:`assign` supports k=1 only.
+        on_device (bool): :meth:`match` solves where the costs are, by torch-linear-assignment, which must be installed.
+            Of equally cheap matches it may choose others. Batches with costs that are not finite, or with more ground
+            truths than queries, are solved by scipy all the same.
 
     Raises:
-        InputError: ``k`` is below 1.
+        InputError: ``k`` is below 1, or torch-linear-assignment is missing.
     """
 
-    def __init__(self, match_costs: dict | list[dict], k: int = 1) -> None:
+    def __init__(self, match_costs: dict | list[dict], k: int = 1, on_device: bool = False) -> None:
         super().__init__(match_costs)
         require_at_least_one(self, k=k)
         self.k = k
+        self.solve_on_device = load_solver() if on_device else None
 
     def match(self, logits: Tensor, boxes: Tensor, gts: GroundTruths) -> Matches:
         costs = self.costs(logits, boxes, gts)
@@ -63,6 +68,8 @@ class HungarianAssigner(BatchAssigner, MMDetHungarianAssigner):
             FloatingPointError: No cost of an image with ground truths is finite (in float16: in many steps in a row).
         """
         self.non_finite_costs.begin_step()
+        if self.solve_on_device and can_solve(costs, counts, self.k):
+            return match_on_device(self.solve_on_device, costs, counts, self.k)
         num_layers, num_images, num_queries, num_gts = costs.shape
         # One row per ground truth: scipy would transpose every problem. This is the step's only copy to the host.
         table = costs.transpose(2, 3).contiguous().cpu().numpy()
