@@ -69,6 +69,11 @@ def test_train_steps_have_the_same_loss():
     assert max(differences.values()) < 1e-3
 
 
+def test_loading_reads_training_and_evaluation():
+    differences = measured('loading', batch_size=2, size=(96, 128))
+    assert {('train pipeline', 'mmdet'), ('test pipeline', 'mmdet')} <= differences.keys()
+
+
 def test_inference_has_the_same_outputs():
     differences = measured('inference', size=(64, 96))
     assert differences.pop(('DN-DETR R50', 'mmdet DAB-DETR')) is None

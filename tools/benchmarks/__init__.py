@@ -11,6 +11,7 @@ from . import (
     export,
     growth,
     inference,
+    loading,
     masks,
     matching,
     memory,
@@ -36,6 +37,7 @@ ROWS = {
     'transport': transport.cases,
     'transport-growth': transport.growth_cases,
     'evaluation': evaluation.cases,
+    'loading': loading.cases,
 }
 
 __all__ = [

@@ -5,11 +5,12 @@ plain install would replace torch. Without checkouts or torchvision these peers 
 """
 
 import importlib
+import io
 import sys
 import types
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -63,6 +64,28 @@ def as_targets(samples: list[DetDataSample]) -> list[dict[str, Tensor]]:
         for target, masks, count in zip(targets, gts.masks, gts.counts):
             target['masks'] = masks[:count]
     return targets
+
+
+def load_coco_detection(folder: str, annotations: str, split: str):
+    """Return the data set of facebookresearch/detr with its transforms, None where it is not available.
+
+    Args:
+        folder (str): Where the images are.
+        annotations (str): COCO's annotation file.
+        split (str): 'train' or 'val'.
+    """
+    checkout = find_checkout('detr')
+    if checkout is None:
+        return None
+    try:
+        with _importing(checkout):
+            coco = importlib.import_module('datasets.coco')
+    except ImportError as error:
+        warnings.warn(f'{checkout} is left out: {error}', stacklevel=2)
+        return None
+    with redirect_stdout(io.StringIO()):
+        transforms = coco.make_coco_transforms(split)
+        return coco.CocoDetection(folder, annotations, transforms=transforms, return_masks=False)
 
 
 class AuthorsModel:
