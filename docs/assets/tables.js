@@ -26,8 +26,7 @@ function filter(table, words) {
   }
 }
 
-for (const table of document.querySelectorAll('article table:not([class])')) {
-  if (table.tBodies[0].rows.length < LONG) continue;
+function prepare(table) {
   const input = document.createElement('input');
   const chinese = document.documentElement.lang.startsWith('zh');
   input.placeholder = chinese ? '筛选，例如 dino 12' : 'Filter, say: dino 12';
@@ -39,3 +38,10 @@ for (const table of document.querySelectorAll('article table:not([class])')) {
     cell.style.cursor = 'pointer';
   });
 }
+
+// The theme's signal that a page is there.
+document$.subscribe(() => {
+  for (const table of document.querySelectorAll('article table:not([class])')) {
+    if (table.tBodies[0].rows.length >= LONG) prepare(table);
+  }
+});
