@@ -11,7 +11,7 @@ OPS =
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-exports test-cuda test-runtime lint clean
+.PHONY: help env demo test test-exports test-cuda test-runtime lint docs clean
 
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-cuda  run the tests for GPUs; with a GPU `make test` ends with them'
 	@echo 'make test-runtime MODEL=model.onnx IMAGE=photo.jpg  time to the first boxes where only the runtime is installed'
 	@echo 'make lint   check the style          (ARGS=--fix repairs what can be)'
+	@echo 'make docs   build the site in site/, tutorials included; links and anchors are checked'
 	@echo 'make env    only make the environment that the others use (FORCE=1: look at the machine again, all steps)'
 	@echo '            GPU="8.0 9.0": for GPUs of these compute capabilities, from a machine without (DRIVER=535: with that'
 	@echo '            driver); GPU=none: for the CPU; OPS=cpu: without the CUDA ops of mmcv'
@@ -62,6 +63,14 @@ lint: env
 	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
 	@'$(BIN)/python' tools/docs/translations.py
 
+# Its tools in an environment of their own; tutorials find torch in the one of the tests.
+docs: env
+	'$(BIN)/python' -m venv build/docs
+	build/docs/bin/pip install -q -r requirements/docs.txt
+	'$(BIN)/python' -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > build/docs/stack.pth
+	mv build/docs/stack.pth build/docs/lib/python3*/site-packages
+	PYTHONPATH='$(CURDIR)' NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --strict $(ARGS)
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build site dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

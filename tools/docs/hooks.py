@@ -1,18 +1,33 @@
-"""What the pages need on the site and not in the repository, for ``mkdocs.yml``."""
+"""What pages need on the site and not in the repository; ``mkdocs.yml`` names this file."""
 
 import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-INDEX = {'index.md': 'README.md', 'index.zh.md': 'README.zh.md'}
+FIRST_PAGES = {'index.md': 'README.md', 'index.zh.md': 'README.zh.md'}
 # The site switches languages itself.
 OTHER_LANGUAGE = re.compile(r'^\[[^]]+\]\(README(\.zh)?\.md\)\n', re.MULTILINE)
 OUT_OF_DOCS = re.compile(r'\[([^]]+)\]\(\.\./[^)]+\)')
+# Sphinx's roles and directives of docstrings, as HTML.
+ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):<code>(?:~[\w.]+\.)?')
+DIRECTIVE = re.compile(r'<p>\.\. code:: \w+</p>\s*')
+NOTEBOOK_LINK = re.compile(r'href="\.\./(\w+)\.md')
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:
-    """Return the text of a page: the README's on the first; what lies outside docs/ is named, not linked."""
-    if readme := INDEX.get(page.file.src_uri):
-        text = (REPOSITORY / readme).read_text(encoding='utf-8')
-        return OTHER_LANGUAGE.sub('', text).replace('](docs/', '](')
+    """Return the text of a page: on the first one the README; of files outside docs/ the names, without a link."""
+    source = page.file.src_uri
+    if source in FIRST_PAGES:
+        readme = (REPOSITORY / FIRST_PAGES[source]).read_text(encoding='utf-8')
+        return OTHER_LANGUAGE.sub('', readme).replace('](docs/', '](')
+    if source.startswith(('api/', 'tutorials/')):
+        return markdown
     return OUT_OF_DOCS.sub(r'\1', markdown)
+
+
+def on_page_content(html: str, page, **_) -> str:
+    """Return the HTML of a page: docstrings without the marks of Sphinx, links of notebooks as the site has them."""
+    if page.file.src_uri.endswith('.ipynb'):
+        return NOTEBOOK_LINK.sub(r'href="../../\1/', html)
+    html = DIRECTIVE.sub('', ROLE.sub('<code>', html))
+    return html.replace('::</p>', ':</p>')
