@@ -9,6 +9,7 @@ GPU =
 DRIVER =
 OPS =
 BIN = $(VENV)/bin
+TUTORIALS = $(patsubst %.ipynb,%.md,$(wildcard docs/tutorials/*.ipynb))
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-exports test-cuda test-runtime lint docs clean
@@ -63,14 +64,19 @@ lint: env
 	'$(BIN)/python' -m ruff format $(if $(filter --fix,$(ARGS)),,--check) .
 	@'$(BIN)/python' tools/docs/translations.py
 
-# Its tools in an environment of their own; tutorials find torch in the one of the tests.
-docs: env
+docs: build/docs/stack $(TUTORIALS)
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --strict $(ARGS)
+
+# The site's tools in an environment of their own, in which tutorials find torch in that of the tests.
+build/docs/stack: requirements/docs.txt | env
 	'$(BIN)/python' -m venv build/docs
 	build/docs/bin/pip install -q -r requirements/docs.txt
-	'$(BIN)/python' -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > build/docs/stack.pth
-	mv build/docs/stack.pth build/docs/lib/python3*/site-packages
-	PYTHONPATH='$(CURDIR)' NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --strict $(ARGS)
+	'$(BIN)/python' -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $@
+	cp $@ $$(echo build/docs/lib/python3*/site-packages)/stack.pth
+
+docs/tutorials/%.md: docs/tutorials/%.ipynb build/docs/stack
+	PYTHONPATH='$(CURDIR)' build/docs/bin/jupyter nbconvert --execute --to markdown --log-level WARN $<
 
 clean:
-	rm -rf build site dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build site dist docs/tutorials/*.md docs/tutorials/*_files *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -11,7 +11,6 @@ OUT_OF_DOCS = re.compile(r'\[([^]]+)\]\(\.\./[^)]+\)')
 # Sphinx's roles and directives of docstrings, as HTML.
 ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):<code>(?:~[\w.]+\.)?')
 DIRECTIVE = re.compile(r'<p>\.\. code:: \w+</p>\s*')
-NOTEBOOK_LINK = re.compile(r'href="\.\./(\w+)\.md')
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:
@@ -20,14 +19,14 @@ def on_page_markdown(markdown: str, page, **_) -> str:
     if source in FIRST_PAGES:
         readme = (REPOSITORY / FIRST_PAGES[source]).read_text(encoding='utf-8')
         return OTHER_LANGUAGE.sub('', readme).replace('](docs/', '](')
-    if source.startswith(('api/', 'tutorials/')):
+    if source.startswith('tutorials/'):
+        return markdown.replace('.ipynb)', '.md)')
+    if source.startswith('api/'):
         return markdown
     return OUT_OF_DOCS.sub(r'\1', markdown)
 
 
-def on_page_content(html: str, page, **_) -> str:
-    """Return the HTML of a page: docstrings without the marks of Sphinx, links of notebooks as the site has them."""
-    if page.file.src_uri.endswith('.ipynb'):
-        return NOTEBOOK_LINK.sub(r'href="../../\1/', html)
+def on_page_content(html: str, **_) -> str:
+    """Return the HTML of a page without the marks of Sphinx in docstrings."""
     html = DIRECTIVE.sub('', ROLE.sub('<code>', html))
     return html.replace('::</p>', ':</p>')
