@@ -53,6 +53,7 @@ SCRIPTS = {
 
 OTHERS = {'sudo', 'pip', 'mkdir', 'mv', 'rm', 'head', 'srun', 'scontrol'}
 WRITTEN_BY_READERS = {'configs/my_dn_detr.py', 'narrow.py', 'CONFIG'}
+CHECKED = set()
 USAGE = '[--from FAMILY]'  # no command, but how to write one
 
 
@@ -188,5 +189,8 @@ def parse(module, arguments):
     if config in WRITTEN_BY_READERS or config is None or 'work_dirs' in str(config):
         return
     assert (REPOSITORY / named_config(str(config))).is_file(), config
-    if getattr(args, 'cfg_options', None):
-        load_config(str(config), args.cfg_options)
+    settings = getattr(args, 'cfg_options', {})
+    # Loops repeat them with other values.
+    if settings and (config, *settings) not in CHECKED:
+        load_config(str(config), settings)
+        CHECKED.add((config, *settings))

@@ -18,12 +18,10 @@ def on_page_markdown(markdown: str, page, **_) -> str:
     source = page.file.src_uri
     if source in FIRST_PAGES:
         readme = (REPOSITORY / FIRST_PAGES[source]).read_text(encoding='utf-8')
-        return OTHER_LANGUAGE.sub('', readme).replace('](docs/', '](')
-    if source.startswith('tutorials/'):
-        return markdown.replace('.ipynb)', '.md)')
-    if source.startswith('api/'):
-        return markdown
-    return OUT_OF_DOCS.sub(r'\1', markdown)
+        markdown = OTHER_LANGUAGE.sub('', readme).replace('](docs/', '](')
+    elif '/' not in source:
+        markdown = OUT_OF_DOCS.sub(r'\1', markdown)
+    return markdown.replace('.ipynb)', '.md)')
 
 
 def on_page_content(html: str, **_) -> str:
