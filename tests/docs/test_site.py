@@ -66,3 +66,8 @@ def test_what_lies_outside_is_named():
 def test_docstrings_lose_the_marks_of_sphinx():
     html = '<p>See :class:<code>~mmdet_setdet.errors.InputError</code>::</p>'
     assert HOOKS.on_page_content(html) == '<p>See <code>InputError</code>:</p>'
+
+
+def test_lines_of_chinese_are_joined():
+    text = HOOKS.on_page_markdown('一句。\n二句\n三句。\n\n一段。\n- 列表', page('x.zh.md'))
+    assert text == '一句。二句三句。\n\n一段。\n- 列表'
