@@ -8,7 +8,7 @@ FIRST_PAGES = {'index.md': 'README.md', 'index.zh.md': 'README.zh.md'}
 # The site switches languages itself.
 OTHER_LANGUAGE = re.compile(r'^\[[^]]+\]\(README(\.zh)?\.md\)\n', re.MULTILINE)
 # In a paragraph a line's end is a space, which Chinese has not.
-CHINESE_LINES = re.compile(r'(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u4e00-\u9fff])')
+CHINESE_LINES = re.compile(r'(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u4e00-\u9fff])')
 OUT_OF_DOCS = re.compile(r'\[([^]]+)\]\(\.\./[^)]+\)')
 # Sphinx's roles and directives of docstrings, as HTML.
 ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):<code>(?:~[\w.]+\.)?')
