@@ -9,9 +9,10 @@ GPU =
 DRIVER =
 OPS =
 BIN = $(VENV)/bin
+TUTORIALS = $(patsubst %.ipynb,%.md,$(wildcard docs/tutorials/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-exports test-cuda test-runtime coverage lint types release clean
+.PHONY: help env demo test test-exports test-cuda test-runtime coverage lint types docs release clean
 
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo 'make lint   check style, spelling and types (ARGS=--fix repairs what can be); make types: types alone'
 	@echo 'make coverage  run the tests and say which lines and branches they reach'
 	@echo 'make release   sdist and wheel in dist/, checked and tried in new environments, with checksums'
+	@echo 'make docs   build the site in site/, tutorials included; links and anchors are checked'
 	@echo 'make env    only make the environment that the others use (FORCE=1: look at the machine again, all steps)'
 	@echo '            GPU="8.0 9.0": for GPUs of these compute capabilities, from a machine without (DRIVER=535: with that'
 	@echo '            driver); GPU=none: for the CPU; OPS=cpu: without the CUDA ops of mmcv'
@@ -80,6 +82,20 @@ release:
 	build/release/bin/pip install -q -r requirements/release.txt
 	build/release/bin/python tools/release/release.py $(addprefix --beside ,$(wildcard .venv .venv-upstream)) $(ARGS)
 
+docs: build/docs/stack $(TUTORIALS)
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --strict $(ARGS)
+
+# The site's tools in an environment of their own, in which tutorials find torch in that of the tests.
+build/docs/stack: requirements/docs.txt | env
+	'$(BIN)/python' -m venv build/docs
+	build/docs/bin/pip install -q -r requirements/docs.txt
+	'$(BIN)/python' -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $@
+	cp $@ $$(echo build/docs/lib/python3*/site-packages)/stack.pth
+
+docs/tutorials/%.md: docs/tutorials/%.ipynb build/docs/stack
+	PYTHONPATH='$(CURDIR)' build/docs/bin/jupyter nbconvert --execute --to markdown --log-level WARN $<
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
+	rm -rf build site dist docs/tutorials/*.md docs/tutorials/*_files *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .coverage*
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ import torch
 from mmdet.apis import inference_detector
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from .datasets.pipelines import array_pipeline
@@ -81,7 +81,7 @@ class SetDetector:
         Raises:
             InputError: It is no checkpoint, or has no config.
         """
-        loaded = load_checkpoint(nn.Module(), str(checkpoint), map_location='cpu')
+        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu', logger='silent')
         text = (loaded.get('meta') or {}).get('cfg')
         if not text:
             raise InputError(

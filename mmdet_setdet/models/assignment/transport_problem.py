@@ -18,29 +18,30 @@ class TransportProblem:
     Suppliers are the ground truths and, in the last row, the background. Demanders are the candidates and, in the last
     column, all other predictions together.
 
-    Example: an image with 2 ground truths and 4 predictions. Ground truth 0 wants k = 2 predictions and ground truth 1
-    wants 1, which leaves 1 to the background. Prediction 2 is too far from both and so not a candidate: candidates are
-    the predictions 0, 1 and 3, the last column is prediction 2. The centre prior does not let ground truth 1 have
-    prediction 0, which costs 1e6 more.
+    Examples:
+        An image with 2 ground truths and 4 predictions. Ground truth 0 wants k = 2 predictions and ground truth 1 wants
+        1, which leaves 1 to the background. Prediction 2 is too far from both and so not a candidate: candidates are
+        the predictions 0, 1 and 3, the last column is prediction 2. The centre prior does not let ground truth 1 have
+        prediction 0, which costs 1e6 more.
 
-    >>> import torch
-    >>> from mmdet_setdet.models.assignment import decode_plan, sinkhorn, with_background
-    >>> costs = torch.tensor([[[0.5,       0.9,  2.1,  1e6],    # ground truth 0
-    ...                        [1e6 + 2.0, 1.1,  0.4,  1e6],    # ground truth 1
-    ...                        [1.0,       1.2,  1.5,  0.0]]])  # background
-    >>> supply = with_background(torch.tensor([[2, 1]]), num_preds=4)
-    >>> supply.tolist()
-    [[2.0, 1.0, 1.0]]
-    >>> demand = torch.tensor([[1., 1., 1., 1.]])
-    >>> plan = sinkhorn(costs, supply, demand, eps=0.1).plan
-    >>> (plan * 10).round().div(10).tolist()[0]
-    [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+        >>> import torch
+        >>> from mmdet_setdet.models.assignment import decode_plan, sinkhorn, with_background
+        >>> costs = torch.tensor([[[0.5,       0.9,  2.1,  1e6],    # ground truth 0
+        ...                        [1e6 + 2.0, 1.1,  0.4,  1e6],    # ground truth 1
+        ...                        [1.0,       1.2,  1.5,  0.0]]])  # background
+        >>> supply = with_background(torch.tensor([[2, 1]]), num_preds=4)
+        >>> supply.tolist()
+        [[2.0, 1.0, 1.0]]
+        >>> demand = torch.tensor([[1., 1., 1., 1.]])
+        >>> plan = sinkhorn(costs, supply, demand, eps=0.1).plan
+        >>> (plan * 10).round().div(10).tolist()[0]
+        [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 
-    The candidates go to the ground truths 0, 0 and 1 (2 would be the background). So of the predictions 0, 1, 2, 3
-    ground truth 0 gets the first two, the background the third and ground truth 1 the fourth.
+        The candidates go to the ground truths 0, 0 and 1 (2 would be the background). So of the predictions 0, 1, 2, 3
+        ground truth 0 gets the first two, the background the third and ground truth 1 the fourth.
 
-    >>> decode_plan(plan)[:, :-1].tolist()
-    [[0, 0, 1]]
+        >>> decode_plan(plan)[:, :-1].tolist()
+        [[0, 0, 1]]
 
     Attributes:
         images (Tensor): Indices of the images in the batch, long, (b, ).

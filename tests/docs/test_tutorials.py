@@ -1,0 +1,51 @@
+"""The tutorials: they run from top to bottom, are kept without outputs, and their links lead somewhere."""
+
+import json
+import os
+import re
+
+import pytest
+from helpers.configs import REPOSITORY
+
+FOLDER = REPOSITORY / 'docs' / 'tutorials'
+TUTORIALS = sorted(FOLDER.glob('*.ipynb'))
+every_tutorial = pytest.mark.parametrize('path', TUTORIALS, ids=lambda path: path.stem)
+
+
+def cells(path, kind):
+    notebook = json.loads(path.read_text(encoding='utf-8'))
+    return [cell for cell in notebook['cells'] if cell['cell_type'] == kind]
+
+
+def test_there_are_five():
+    assert len(TUTORIALS) == 5
+
+
+@every_tutorial
+def test_outputs_are_not_kept(path):
+    for cell in cells(path, 'code'):
+        assert not cell['outputs']
+        assert cell['execution_count'] is None
+
+
+@every_tutorial
+def test_links_lead_somewhere(path):
+    text = ''.join(''.join(cell['source']) for cell in cells(path, 'markdown'))
+    links = re.findall(r'\]\(([^):#]+)(?:#[^)]*)?\)', text)
+    assert links
+    for link in links:
+        assert (FOLDER / link).is_file(), link
+
+
+@pytest.mark.slow
+@every_tutorial
+def test_it_runs(path, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip('nbclient', reason='needs nbclient and ipykernel')
+    pytest.importorskip('ipykernel', reason='needs nbclient and ipykernel')
+    import nbformat
+
+    monkeypatch.setenv('PYTHONPATH', f'{REPOSITORY}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources=dict(metadata=dict(path=tmp_path))
+    ).execute()
