@@ -44,12 +44,12 @@ PARTS = {
     ('dino.md', 'contrastive'): 'mmdet_setdet::dn_detr_r50_50e.py',
     ('panoptic.md', 'mask_head'): 'mmdet_setdet::detr_r50_500e.py',
 }
-SCRIPTS = {
+SCRIPTS = (
     ('classification.md', 'classifier ='),
     ('crossformer.md', "arch='plus-small'"),
     ('crossformer.md', 'custom_imports'),
     ('ota.md', 'linear_sum_assignment'),
-}
+)
 
 OTHERS = {'sudo', 'pip', 'mkdir', 'mv', 'rm', 'head', 'srun', 'scontrol'}
 WRITTEN_BY_READERS = {'configs/my_dn_detr.py', 'narrow.py', 'CONFIG'}
