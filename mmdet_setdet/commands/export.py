@@ -86,5 +86,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     for shape, difference in differences.items():
         print(f'  input {shape}: largest difference {difference:.1e}')
-    print(f'{out}: {out.stat().st_size / 2**20:.1f} MiB')
+    # OpenVINO's weights have a file of their own.
+    files = [out, out.with_suffix('.bin')] if args.format == 'openvino' else [out]
+    size = sum(file.stat().st_size for file in files)
+    print(f'{out}: {size / 2**20:.1f} MiB')
     return out
