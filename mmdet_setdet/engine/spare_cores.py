@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-STAT = Path('/proc/stat')  # Linux only
+STAT = Path('/proc/stat')
 _TICKS = os.sysconf('SC_CLK_TCK')
 # Fields of a core's line that count time without work: idle, iowait; guest times are in user and nice already.
 _WORK = (0, 1, 2, 5, 6, 7)
@@ -46,8 +46,13 @@ class SpareCoresHook(Hook):
     @staticmethod
     def is_useful() -> bool:
         """Whether the number of threads is ours to choose, and the use of the cores can be seen."""
-        is_free = 'OMP_NUM_THREADS' not in os.environ and torch.get_num_threads() > 1
-        return is_free and STAT.exists()
+        if 'OMP_NUM_THREADS' in os.environ or torch.get_num_threads() == 1:
+            return False
+        try:
+            measure()
+        except (OSError, KeyError):  # no Linux, or a container that shows other cores than it uses
+            return False
+        return True
 
     def _before_iter(self, runner: Runner, batch_idx: int, data_batch=None, mode='train') -> None:
         if time.monotonic() - self._last.clock < self.interval:

@@ -65,6 +65,18 @@ def test_a_given_number_of_threads_stays(four_threads, monkeypatch):
     assert not SpareCoresHook.is_useful()
 
 
+@pytest.mark.parametrize('content', [None, 'cpu 1 2 3 4 5 6 7 8 9 10'])
+def test_without_the_use_of_the_cores_the_threads_stay(
+    four_threads, monkeypatch, tmp_path, content
+):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    stat = tmp_path / 'stat'
+    if content:
+        stat.write_text(content)
+    monkeypatch.setattr(spare_cores, 'STAT', stat)
+    assert not SpareCoresHook.is_useful()
+
+
 def test_the_work_of_this_process_is_part_of_what_the_cores_did():
     before = measure()
     sum(range(3_000_000))
