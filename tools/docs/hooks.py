@@ -9,6 +9,7 @@ FIRST_PAGES = {'index.md': 'README.md', 'index.zh.md': 'README.zh.md'}
 OTHER_LANGUAGE = re.compile(r'^\[[^]]+\]\(README(\.zh)?\.md\)\n', re.MULTILINE)
 # In a paragraph a line's end is a space, which Chinese has not.
 CHINESE_LINES = re.compile(r'(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u4e00-\u9fff])')
+FROM_ROOT = re.compile(r'\]\((?!docs/|https?:|#)')
 OUT_OF_DOCS = re.compile(r'\[([^]]+)\]\(\.\./[^)]+\)')
 # Sphinx's roles and directives of docstrings, as HTML.
 ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):<code>(?:~[\w.]+\.)?')
@@ -20,8 +21,8 @@ def on_page_markdown(markdown: str, page, **_) -> str:
     source = page.file.src_uri
     if source in FIRST_PAGES:
         readme = (REPOSITORY / FIRST_PAGES[source]).read_text(encoding='utf-8')
-        markdown = OTHER_LANGUAGE.sub('', readme).replace('](docs/', '](')
-    elif '/' not in source:
+        markdown = FROM_ROOT.sub('](../', OTHER_LANGUAGE.sub('', readme)).replace('](docs/', '](')
+    if '/' not in source:
         markdown = OUT_OF_DOCS.sub(r'\1', markdown)
     if source.endswith('.zh.md'):
         markdown = CHINESE_LINES.sub('', markdown)
