@@ -19,6 +19,11 @@ from mmdet_setdet.models.layers.fast import use_fast_paths
 from mmdet_setdet.models.layers.fast.deformable_sampling import has_compiled_operator, on_device
 
 DEFORMABLE = [family for family in FAMILIES if 'deformable' in family]
+# A short run tries one of the half precisions.
+CASES = [
+    pytest.param(precision, marks=[pytest.mark.slow] * (precision != 'bfloat16'))
+    for precision in PRECISIONS
+]
 COMPILED = ('ms_deform_attn_forward', 'ms_deform_attn_backward')
 
 
@@ -88,7 +93,7 @@ def preprocessed(family, device):
     return model, training_data(model, family)
 
 
-@pytest.mark.parametrize('precision', PRECISIONS)
+@pytest.mark.parametrize('precision', CASES)
 @pytest.mark.parametrize('family', FAMILIES)
 def test_types_and_devices(family, precision):
     with FakeCUDA():

@@ -1,6 +1,7 @@
 """Fixtures of the fuzz, and its figures: how many cases of each kind of input worked, were refused, or went wrong."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,13 @@ from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
 COUNTS: dict[str, Counter] = {}
+
+
+def pytest_collection_modifyitems(items):
+    """Leave the fuzz out of short runs: checks of the input are alike on both stacks."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope='session')
