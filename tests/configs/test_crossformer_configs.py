@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.batches import ragged_batch
 from helpers.configs import CONFIGS, REPOSITORY
+from helpers.pages import python_blocks
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
@@ -292,13 +293,9 @@ def test_trains_a_step_in_mixed_precision_and_with_averaged_weights(name):
         assert result.pred_instances.scores.dtype == torch.float32
 
 
-def code_blocks(page):
-    text = (REPOSITORY / 'docs' / page).read_text()
-    return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
-
-
 def test_the_five_lines_of_the_page_turn_mmdets_mask_rcnn_into_crossformer(tmp_path):
-    block = next(block for block in code_blocks('crossformer_detection.md') if "'mmdet::" in block)
+    page = (REPOSITORY / 'docs/crossformer_detection.md').read_text()
+    block = next(block for block in python_blocks(page) if "'mmdet::" in block)
     lines = [line for line in block.splitlines() if line]
     assert len(lines) == 5
     (tmp_path / 'mine.py').write_text(block)

@@ -1,7 +1,6 @@
 """The page on denoising shows it on mmdet's own Conditional DETR: run the page's two blocks as they stand."""
 
 import contextlib
-import re
 import sys
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch
 from helpers.configs import REPOSITORY, SMALL
+from helpers.pages import python_blocks
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
@@ -22,7 +22,7 @@ OF_DENOISING = ('denoising', 'box_pos_head')
 def cfg(tmp_path_factory):
     """The config of the page, with the module of the page beside it."""
     folder = tmp_path_factory.mktemp('page')
-    module, config = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
+    module, config = python_blocks(PAGE)
     (folder / 'dn_conditional.py').write_text(module)
     (folder / 'config.py').write_text(config)
     sys.path.insert(0, str(folder))

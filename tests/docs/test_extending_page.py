@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.batches import ragged_batch
 from helpers.configs import REPOSITORY, SMALL
+from helpers.pages import python_blocks
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
@@ -29,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize('section', SECTIONS, ids=TITLES)
 def test_it_trains(section, folder):
-    part, config = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+    part, config = python_blocks(section)
     name = 'part_' + re.search(r'class (\w+)\(', part)[1]
     (folder / f'{name}.py').write_text(part)
     custom_imports = (

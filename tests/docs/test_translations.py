@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 from helpers.configs import REPOSITORY
+from helpers.pages import BLOCK
 from helpers.tiny_detector import tool
 
 TRANSLATIONS = tool('docs/translations')
 PAGES = TRANSLATIONS.chinese_pages(REPOSITORY)
 every_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 
-BLOCK = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 LINK = re.compile(r'(?<!!)\[[^]]*\]\(([^):\s]+)\)')
 ENGLISH = '# Page\n\n## One\nold\n\n## Two\n```\n# a comment\n```\n'
 

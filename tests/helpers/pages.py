@@ -36,6 +36,11 @@ class Block(NamedTuple):
         return f'{self.page}-{self.number}'
 
 
+def python_blocks(text):
+    """The Python of a page or of a part of it."""
+    return [code for language, code in BLOCK.findall(text) if language == 'python']
+
+
 def blocks():
     """All blocks of the English pages."""
     found = []

@@ -1,13 +1,13 @@
 """Hungarian matching without leaving the GPU, by torch-linear-assignment where it is installed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .matches import Matches
+from .matches import Matches, is_gt
 
 
 def load_solver() -> Callable[[Tensor], Tensor]:
@@ -31,8 +31,8 @@ def can_solve(costs: Tensor, counts: Sequence[int], k: int) -> bool:
     num_queries, num_gts = costs.shape[2:]
     if k * num_gts > num_queries:
         return False
-    is_gt = torch.from_numpy(_is_gt(counts, num_gts)).to(costs.device, non_blocking=True)
-    return bool((costs.isfinite() | ~is_gt[:, None]).all())
+    padding = _padding(costs, counts)
+    return bool((costs.isfinite() | padding[:, None]).all())
 
 
 def match_on_device(solve: Callable, costs: Tensor, counts: Sequence[int], k: int = 1) -> Matches:
@@ -50,24 +50,16 @@ def match_on_device(solve: Callable, costs: Tensor, counts: Sequence[int], k: in
         Matches: ``k * counts[b]`` pairs for image b in each layer.
     """
     num_layers, num_images, num_queries, num_gts = costs.shape
-    is_gt = _is_gt(counts, num_gts)
-    padding = torch.from_numpy(~is_gt[..., None]).to(costs.device, non_blocking=True)
-    rows = costs.detach().transpose(2, 3).masked_fill(padding, 0)
-    rows = rows.repeat_interleave(k, dim=2).flatten(0, 1)
-    query = solve(rows.contiguous())  # (L * B, G * k)
-
-    # Which rows belong to ground truths is known without the device.
-    image, row = np.nonzero(is_gt.repeat(k, axis=1))
-    layer = np.arange(num_layers)[:, None]
-    problem = layer * num_images + image
-    indices = [problem, row, image * num_gts + row // k, layer]
-    indices = np.stack([index.ravel() for index in np.broadcast_arrays(*indices)])
-    indices = torch.from_numpy(indices).to(costs.device, non_blocking=True)
-    problem, row, gt, layer = indices
-    pred = problem * num_queries + query[problem, row]
-    return Matches(pred, gt, layer, num_layers=num_layers, num_in_last=len(image))
+    rows = costs.detach().transpose(2, 3).masked_fill(_padding(costs, counts)[..., None], 0)
+    query = solve(rows.repeat(1, 1, k, 1).flatten(0, 1))  # (L * B, k * G)
+    problem = torch.arange(num_layers * num_images, device=costs.device)
+    pred = query + num_queries * problem[:, None]
+    # Which rows belong to ground truths is known without the device: as if each were a denoising query.
+    row = Matches.known(counts, num_gts, k, num_layers, costs.device)
+    return replace(row, pred=pred.flatten()[row.pred])
 
 
-def _is_gt(counts: Sequence[int], num_gts: int) -> np.ndarray:
-    """Return which of the padded ground truths exist, (B, G)."""
-    return np.arange(num_gts) < np.asarray(counts)[:, None]
+def _padding(costs: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return which columns of the costs are padding, (B, G), on their device."""
+    padding = torch.from_numpy(~is_gt(counts, costs.shape[-1]))
+    return padding.to(costs.device, non_blocking=True)

@@ -1,10 +1,16 @@
 """Which prediction is assigned to which ground truth, for all decoder layers and images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def is_gt(counts: Sequence[int], num_gts: int) -> np.ndarray:
+    """Return which of the ``num_gts`` ground truths per image are no padding, (B, G)."""
+    return np.arange(num_gts) < np.asarray(counts)[:, None]
 
 
 @dataclass
@@ -79,8 +85,9 @@ class Matches:
                 matched.
         """
         group_size = num_gts if group_size is None else group_size
-        is_gt = np.arange(num_gts) < np.asarray(counts)[:, None]
-        image, g = np.nonzero(is_gt)  # the image of each ground truth and its index there
+        image, g = np.nonzero(
+            is_gt(counts, num_gts)
+        )  # the image of each ground truth and its index there
         # All layers x groups x ground truths, which broadcast against each other.
         layer = np.arange(num_layers)[:, None, None]
         group = np.arange(num_groups)[:, None]

@@ -9,9 +9,10 @@ import io
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -74,18 +75,26 @@ def load_coco_detection(folder: str, annotations: str, split: str):
         annotations (str): COCO's annotation file.
         split (str): 'train' or 'val'.
     """
-    checkout = find_checkout('detr')
+
+    def build(checkout: Path):
+        with _importing(checkout), redirect_stdout(io.StringIO()):
+            coco = importlib.import_module('datasets.coco')
+            transforms = coco.make_coco_transforms(split)
+            return coco.CocoDetection(folder, annotations, transforms, return_masks=False)
+
+    return _if_available('detr', build)
+
+
+def _if_available(code: str, build: Callable[[Path], Any]) -> Any:
+    """Return what ``build`` makes of a checkout, None where it is missing or cannot be imported."""
+    checkout = find_checkout(code)
     if checkout is None:
         return None
     try:
-        with _importing(checkout):
-            coco = importlib.import_module('datasets.coco')
+        return build(checkout)
     except ImportError as error:
-        warnings.warn(f'{checkout} is left out: {error}', stacklevel=2)
+        warnings.warn(f'{checkout} is left out: {error}', stacklevel=3)
         return None
-    with redirect_stdout(io.StringIO()):
-        transforms = coco.make_coco_transforms(split)
-        return coco.CocoDetection(folder, annotations, transforms=transforms, return_masks=False)
 
 
 class AuthorsModel:
@@ -127,16 +136,13 @@ class AuthorsModel:
         Returns:
             AuthorsModel | None: None where their code is missing or cannot be imported.
         """
-        checkout = find_checkout(CHECKOUTS[code])
-        if checkout is None:
-            return None
-        arguments = _command_line(code, our_config(config, options.model).model, options.device)
-        try:
-            authors = cls(code, arguments, options.device)
-        except ImportError as error:
-            warnings.warn(f'{checkout} is left out: {error}', stacklevel=2)
-            return None
-        if weights is not None:
+
+        def build(checkout: Path) -> AuthorsModel:
+            model = our_config(config, options.model).model
+            return cls(code, _command_line(code, model, options.device), options.device)
+
+        authors = _if_available(CHECKOUTS[code], build)
+        if authors is not None and weights is not None:
             names = authors.model.state_dict()
             authors.model.load_state_dict({name: weights[our_name(code, name)] for name in names})
         return authors
