@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,40 @@ from mmengine.visualization import Visualizer
 import mmdet_setdet  # noqa: F401
 
 
+def pytest_collection_modifyitems(items):
+    """Run files that fork first, then those of many tests, so that several processes end together.
+
+    A fork lacks the threads, of OpenMP or of autograd, that other tests have started, and waits for them or refuses.
+    """
+    count = Counter(item.path for item in items)
+    items.sort(
+        key=lambda item: (item.get_closest_marker('forks') is None, -count[item.path], item.path)
+    )
+
+
 @pytest.fixture(autouse=True)
 def _mmdet_scope():
-    """Each test starts in mmdet's scope, as a runner with one of our configs does, on known random numbers."""
+    """Each test starts in mmdet's scope, as a runner with one of our configs does.
+
+    Random numbers are known, and as many threads compute as before the test ahead of it.
+    """
     init_default_scope('mmdet')
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
     yield
+    torch.set_num_threads(threads)
     DefaultScope.overwrite_default_scope(None)
     # The next test's hooks would draw with the visualizer of this one.
     Visualizer._instance_dict.clear()
+
+
+@pytest.fixture(scope='module')
+def one_thread():
+    """Nothing in this file starts threads of OpenMP."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch.nn as nn
@@ -42,7 +41,7 @@ from .precision import keep_in_float32, set_matmul_precision
 from .resume import find_checkpoint
 from .spare_cores import SpareCoresHook
 from .stopping import StopOnSignalHook, how_to_go_on
-from .workers import STALLED, start_worker
+from .workers import STALLED, protect_workers
 
 
 @RUNNERS.register_module()
@@ -125,7 +124,7 @@ class CheckingRunner(Runner):
                 f'the data set has {len(loader.dataset)} images, less than one batch, and with drop_last '
                 'an incomplete batch is left out; make batch_size smaller'
             )
-        loader.worker_init_fn = partial(start_worker, init=loader.worker_init_fn)
+        protect_workers(loader)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:

@@ -21,6 +21,8 @@ from mmdet_setdet.engine.command_line import run
 from mmdet_setdet.engine.stopping import StopOnSignalHook
 from mmdet_setdet.errors import InputError
 
+pytestmark = [pytest.mark.forks, pytest.mark.usefixtures('one_thread')]
+
 HOOK = """
 train_cfg.update(max_epochs=3)
 custom_hooks = [dict(type='EventHook')]

@@ -13,6 +13,8 @@ from mmengine.registry import HOOKS
 
 from mmdet_setdet.engine import find_checkpoint
 
+pytestmark = [pytest.mark.forks, pytest.mark.usefixtures('one_thread')]
+
 
 class StoppedError(Exception):
     pass

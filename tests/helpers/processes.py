@@ -1,5 +1,6 @@
 """Runs of the tools in processes of their own: forked, since a fresh one would take seconds to import everything."""
 
+import faulthandler
 import os
 import signal
 import socket
@@ -9,11 +10,13 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-LIMIT = 60
+LIMIT = 120
 
 
 class Forked:
-    """A process that runs a function, with its own copy of everything.
+    """A process that runs a function, with its own copy of everything but threads.
+
+    Tests with it are marked ``forks``.
 
     Args:
         function (Callable): Function without arguments.
@@ -36,6 +39,7 @@ class Forked:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         sys.stdout = sys.stderr = file
+        faulthandler.enable(file)
         os.environ.update(variables)
         code = 1
         try:
@@ -75,7 +79,7 @@ class Forked:
             if pid:
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > end:
-                self.kill()
+                self.kill(signal.SIGABRT)  # faulthandler writes where it stands
                 os.waitpid(self.pid, 0)
                 raise AssertionError(f'not ended after {LIMIT} seconds:\n{self.text()}')
             time.sleep(0.02)
