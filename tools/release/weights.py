@@ -165,13 +165,13 @@ def duration(log: str) -> str:
 
 
 def versions(log: str) -> str:
-    """Return the versions in a log, and that of this package."""
-    found = [f'mmdet_setdet {mmdet_setdet.__version__} (that published it)']
+    """Return the versions in a log, and that of this package now."""
+    found = []
     for name in NOTED:
         noted = re.search(rf'^ +{name}: (\S+)', log, re.MULTILINE)
         if noted:
             found.append(f'{name} {noted[1]}')
-    return ', '.join(found)
+    return ', '.join([*found, f'published by mmdet_setdet {mmdet_setdet.__version__}'])
 
 
 def results(scalars: Path) -> str:
