@@ -1,6 +1,7 @@
 """What a training has left becomes weights that are found by name, with a model card."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +108,24 @@ def test_a_folder_that_no_training_has_left_is_refused(tmp_path):
         weights.main([str(tmp_path), *MACHINE])
 
 
-def test_the_card_names_the_weights_that_a_training_started_from():
-    backbone = dict(type='ResNet', init_cfg=dict(type='Pretrained', checkpoint='resnet.pth'))
-    config = dict(model=dict(backbone=backbone, necks=[dict(scale=1.0)]), load_from='detr.pth')
-    assert sorted(weights.first_weights(config)) == ['detr.pth', 'resnet.pth']
+def test_a_training_that_has_not_ended_is_refused():
+    weights.check_end('work', dict(max_epochs=12), dict(iter=96, epoch=12))
+    with pytest.raises(InputError, match='work: ends with epoch 11 of 12'):
+        weights.check_end('work', dict(max_epochs=12), dict(iter=88, epoch=11))
+    with pytest.raises(InputError, match='work: ends with iter 88 of 96'):
+        weights.check_end('work', dict(max_iters=96), dict(iter=88, epoch=0))
+
+
+def test_the_card_names_the_weights_that_a_training_started_from(trained):
+    training = weights.read_training(Path(trained.config.work_dir))
+    training.config.load_from = 'detr.pth'
+    pretrained = dict(type='Pretrained', checkpoint='resnet.pth')
+    training.config.model.neck.init_cfg = [dict(type='Xavier'), pretrained]
+    card = weights.model_card(training, b'', 'none')
+    assert '| first weights | detr.pth, resnet.pth |' in card
+    assert '| licence | Apache-2.0; that of the first weights beside it |' in card
+
+
+def test_the_machine_is_asked_for(trained):
+    with pytest.raises(SystemExit):
+        weights.main([trained.config.work_dir, '--machine', ''])

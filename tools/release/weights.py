@@ -69,12 +69,27 @@ def read_training(work_dir: Path) -> Training:
     file = work_dir / Path(latest).name
     checkpoint = CheckpointLoader.load_checkpoint(str(file), 'cpu', logger='silent')
     config = Config.fromfile(configs[0])
+    check_end(work_dir, config.train_cfg, checkpoint['meta'])
     config.randomness = dict(seed=checkpoint['meta']['seed'])
     config.work_dir = f'work_dirs/{configs[0].stem}'
     scalars = find_scalars(work_dir)
     logs = scalars.parents[1].glob('*.log')
     log = '\n'.join(log.read_text() for log in logs)
     return Training(configs[0].stem, config, checkpoint, scalars, log)
+
+
+def check_end(work_dir: Path, train_cfg: dict, meta: dict) -> None:
+    """Check that a checkpoint is the last one of its training.
+
+    Raises:
+        InputError: It is not.
+    """
+    unit = 'iter' if 'max_iters' in train_cfg else 'epoch'
+    end = train_cfg[f'max_{unit}s']
+    if meta[unit] < end:
+        raise InputError(
+            f'{work_dir}: ends with {unit} {meta[unit]} of {end}; let it end (--resume)'
+        )
 
 
 def publish(training: Training, out: Path, machine: str) -> Path:
@@ -112,7 +127,7 @@ def model_card(training: Training, content: bytes, machine: str) -> str:
     """Return the model card of weights."""
     config, meta = training.config, training.checkpoint['meta']
     weights = training.checkpoint['state_dict'].values()
-    pretrained = sorted(first_weights(config))
+    pretrained = sorted(first_weights(config.to_dict()))
     licence = f'{LICENCE}; that of the first weights beside it' if pretrained else LICENCE
     return Template(CARD.read_text()).substitute(
         name=training.name,
@@ -144,9 +159,10 @@ def first_weights(part: object) -> Iterator[str]:
         if part.get('type') == 'Pretrained':
             yield part['checkpoint']
         part = part.values()
-    if not isinstance(part, str) and hasattr(part, '__iter__'):
-        for value in part:
-            yield from first_weights(value)
+    elif not isinstance(part, (list, tuple)):
+        return
+    for value in part:
+        yield from first_weights(value)
 
 
 def data_set(loader: dict) -> str:
@@ -193,9 +209,11 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     parser.add_argument('work_dir', type=Path, nargs='+', help='what a training has left')
     parser.add_argument('--out', type=Path, default=Path('dist'), help='default: dist')
     parser.add_argument(
-        '--machine', required=True, help="what it was trained on, e.g. '2 cores of an AMD EPYC'"
+        '--machine', required=True, help="what they were trained on, e.g. '2 CPU cores'"
     )
     args = parser.parse_args(argv)
+    if not args.machine.strip():
+        parser.error('--machine: say what they were trained on')
     files = []
     for work_dir in args.work_dir:
         files.append(publish(read_training(work_dir), args.out, args.machine))
