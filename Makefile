@@ -8,6 +8,8 @@ JOBS ?= 2
 GPU =
 DRIVER =
 OPS =
+RUNS =
+MACHINE =
 BIN = $(VENV)/bin
 TUTORIALS = $(patsubst %.ipynb,%.md,$(wildcard docs/tutorials/*.ipynb))
 
@@ -24,6 +26,7 @@ help:
 	@echo 'make lint   check style, spelling and types (ARGS=--fix repairs what can be); make types: types alone'
 	@echo 'make coverage  run the tests and say which lines and branches they reach'
 	@echo 'make release   sdist and wheel in dist/, checked and tried in new environments, with checksums'
+	@echo '            RUNS="work_dirs/a work_dirs/b" MACHINE="2 cores": and what these trainings have learnt, with model cards'
 	@echo 'make docs   build the site in site/, tutorials included; links and anchors are checked'
 	@echo 'make env    only make the environment that the others use (FORCE=1: look at the machine again, all steps)'
 	@echo '            GPU="8.0 9.0": for GPUs of these compute capabilities, from a machine without (DRIVER=535: with that'
@@ -78,6 +81,7 @@ coverage: env
 
 # In environments of their own, from a package index; beside the stacks that are here, too.
 release:
+	$(if $(RUNS),'$(BIN)/python' tools/release/weights.py $(RUNS) --machine '$(MACHINE)')
 	'$(PYTHON)' -m venv build/release
 	build/release/bin/pip install -q -r requirements/release.txt
 	build/release/bin/python tools/release/release.py $(addprefix --beside ,$(wildcard .venv .venv-upstream)) $(ARGS)

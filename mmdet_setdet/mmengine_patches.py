@@ -82,6 +82,13 @@ def converted_checkpoints() -> None:
     CheckpointLoader.register_scheme(prefixes=PREFIXES, loader=load_converted, force=True)
 
 
+def named_checkpoints() -> None:
+    """Let a checkpoint be named as its config is, to have it looked for in the folder of ``SETDET_WEIGHTS``."""
+    from .checkpoints.named import NAMES, load_from_name
+
+    CheckpointLoader.register_scheme(prefixes=NAMES, loader=load_from_name, force=True)
+
+
 def generated_images() -> None:
     """Let files be named ``shapes://...``, which mmengine's file client paints; ShapesDataset depends on it."""
     from .datasets.shapes_dataset import PREFIX, ShapesBackend
@@ -124,6 +131,7 @@ PATCHES = {
         converted_checkpoints,
         'convert checkpoints of other code bases by tools/convert_checkpoint.py before loading',
     ),
+    'named_checkpoints': Patch(named_checkpoints, 'give the files of checkpoints, not names'),
     'generated_images': Patch(
         generated_images, 'ShapesDataset and the configs of the quick start do not work'
     ),

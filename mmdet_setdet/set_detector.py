@@ -73,7 +73,7 @@ class SetDetector:
     def from_checkpoint(
         cls, checkpoint: str | Path, work_dir: str | Path | None = None
     ) -> 'SetDetector':
-        """Take a checkpoint that training wrote, which holds its config.
+        """Take a checkpoint that training wrote, which holds its config: its file, or a name in ``SETDET_WEIGHTS``.
 
         That config is a program, which is run: take only checkpoints that you trust, or :meth:`from_config` with
         ``checkpoint``, which reads the weights alone.

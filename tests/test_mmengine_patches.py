@@ -25,6 +25,7 @@ def parts():
         config_names=(Config._get_cfg_path, MODULE2PACKAGE.get('mmdet_setdet')),
         safe_checkpoints=(CheckpointLoader.load_checkpoint, getattr(checkpoint, '_safe_torch_load', None)),
         converted_checkpoints=any('dn-detr' in prefix for prefix in CheckpointLoader._schemes),
+        named_checkpoints=any('w-' in prefix for prefix in CheckpointLoader._schemes),
         generated_images='shapes' in backends,
         operation_counts=torch.ops.mkldnn._linear_pointwise in flop_registry
         or not torch.backends.mkldnn.is_available())

@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as the command line says; return the metrics, e.g. ``{'coco/bbox_mAP': 0.42, ...}``."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        'checkpoint', help='checkpoint file or URL, or exported model (.onnx, .xml)'
+        'checkpoint',
+        help='checkpoint file or URL, a name in SETDET_WEIGHTS, or exported model (.onnx, .xml)',
     )
     parser.add_argument(
         '--eval',

@@ -25,8 +25,8 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument('checkpoint', help='checkpoint file, or a name in SETDET_WEIGHTS')
     parser.add_argument('--format', choices=WRITERS, default='onnx', help='default: onnx')
     parser.add_argument(
         '--out', type=Path, help='the file to write (default: CHECKPOINT with another ending)'

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   setdet predict model.onnx https://example.com/photo.jpg
   setdet predict model.onnx film.mp4 --every 10 --csv boxes.csv
   setdet predict configs/dn_detr_r50_50e.py photos/ --checkpoint dn_detr_r50.pth
+  SETDET_WEIGHTS=weights setdet predict dn_detr_r18_shapes photos/     weights/dn_detr_r18_shapes-1a2b3c4d.pth
 """
 VIDEOS = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v'}
 COLUMNS = ('image', 'class', 'score', 'x1', 'y1', 'x2', 'y2')
@@ -36,7 +37,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('model', help='exported model (.onnx, .xml), or config with --checkpoint')
+    parser.add_argument(
+        'model',
+        help='exported model (.onnx, .xml), config with --checkpoint, or name of a config whose weights are in the '
+        'folder of SETDET_WEIGHTS',
+    )
     parser.add_argument(
         'sources',
         nargs='+',
@@ -86,11 +91,12 @@ def main(argv: Sequence[str] | None = None) -> list[tuple[str, Detections]]:
 def _detector(args: argparse.Namespace) -> Callable[[np.ndarray, float], Detections]:
     if Path(args.model).suffix in ('.onnx', '.xml'):
         return Detector(args.model, args.threads)
-    if not args.checkpoint:
+    if not args.checkpoint and Path(args.model).suffix:
         raise InputError(f'{args.model}: a config needs --checkpoint, the trained weights')
     from ..set_detector import SetDetector
 
-    return SetDetector.from_config(args.model, checkpoint=args.checkpoint).predict
+    checkpoint = args.checkpoint or args.model  # found by the name of the config
+    return SetDetector.from_config(args.model, checkpoint=checkpoint).predict
 
 
 def _pictures(sources: Sequence[str]) -> Iterator[tuple[Path | str | int, Path]]:
