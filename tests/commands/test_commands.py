@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.tiny_detector import new_name
 from helpers.web import serving
 from PIL import Image
 
@@ -13,6 +14,7 @@ from mmdet_setdet import SetDetector, commands
 from mmdet_setdet.commands import doctor, predict
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.runtime import Detections
+from mmdet_setdet.visualization.curves import find_scalars
 
 OPTIONS = dict(train_cfg__max_iters=2, train_cfg__val_interval=2, train_dataloader__batch_size=2)
 
@@ -51,6 +53,13 @@ def test_a_detector_is_trained_on_a_folder_asked_and_judged(folder, tmp_path):
 
     again = SetDetector.from_checkpoint(work_dir / 'iter_2.pth')
     np.testing.assert_allclose(again.predict(folder / 'images' / '0.png').scores, found.scores)
+
+
+def test_each_training_of_a_process_keeps_its_own_curves(folder, tmp_path):
+    for work_dir in (tmp_path / 'first', tmp_path / 'second'):
+        options = dict(work_dir=work_dir, experiment_name=new_name(), **OPTIONS)
+        SetDetector.from_config('dn_detr_r18_shapes', data=folder, **options).train()
+        assert find_scalars(work_dir).is_relative_to(work_dir)
 
 
 def test_the_doctor_says_and_shows_what_is_there(folder, tmp_path, capsys):

@@ -260,6 +260,7 @@ IN_MIXED_PRECISION = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', IN_MIXED_PRECISION)
 def test_trains_a_step_in_mixed_precision_and_with_averaged_weights(name):
     """In bfloat16, which mmcv's RoIAlign does not have on any device: that stays in float32."""
