@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> list[Measurement]:
     device = (
         torch.cuda.get_device_name()
         if args.device == 'cuda'
-        else f'CPU, {torch.get_num_threads()} threads'
+        else f'CPU ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads'
     )
     print(f'torch {torch.__version__}, {device}, {args.dtype}; medians of {args.repeats}')
     measurements = []

@@ -12,6 +12,7 @@ from benchmarks import (
     Measurement,
     Options,
     as_table,
+    compiled,
     export,
     growth,
     measure,
@@ -94,6 +95,23 @@ def test_dino_equals_mmdets():
     differences = measured('dino', model, batch_size=1, size=(64, 96))
     assert differences['DINO R50 step', 'mmdet'] < 1e-3
     assert differences['DINO R50 inference', 'mmdet'] < 1e-4
+
+
+def test_compiled_models_compute_the_same(monkeypatch):
+    parts = []
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda part: parts.append(type(part).__name__))
+    differences = measured('compile', batch_size=1, size=(64, 64))
+    assert differences.keys() == {
+        (name, 'not compiled')
+        for name in (
+            'DN-DETR R50 training step',
+            'DN-DETR R50 inference',
+            'CrossFormer small forward',
+            'CrossFormer small training',
+        )
+    }
+    assert max(differences.values()) == 0
+    assert parts == 2 * ['ResNet', 'DABEncoder'] + 2 * ['CrossFormer']
 
 
 def test_memory_is_that_of_the_step():

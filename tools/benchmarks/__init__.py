@@ -5,6 +5,7 @@ A row maps options to cases. To add one, write a module with a function ``cases`
 
 from . import (
     backbone,
+    compiled,
     deformable_attention,
     dino,
     evaluation,
@@ -34,6 +35,7 @@ ROWS = {
     'deformable-attention': deformable_attention.cases,
     'backbone': backbone.cases,
     'backbone-growth': backbone.growth_cases,
+    'compile': compiled.cases,
     'transport': transport.cases,
     'transport-growth': transport.growth_cases,
     'evaluation': evaluation.cases,

@@ -61,7 +61,7 @@ def _case(
         form = CLASSIFICATION if height == width == 224 else DETECTION
         authors = build_crossformer(arch, form)
         authors.load_state_dict(ours.state_dict(), strict=False)
-        peers.append(_contender("authors'", authors, x, training, options))
+        peers.append(contender("authors'", authors, x, training, options))
     with FlopCounterMode(
         display=False
     ) as counter:  # with a graph: it does not see a CPU's fused attention
@@ -71,7 +71,7 @@ def _case(
     mode = 'training' if training else 'forward'
     return Case(
         f'CrossFormer {arch} {images} x {height}x{width}, {mode}, {operations / 1e9:.0f} GFLOP',
-        ours=_contender('ours', ours, x, training, options),
+        ours=contender('ours', ours, x, training, options),
         peers=peers,
         compare=max_abs_diff,
         memory=True,
@@ -79,7 +79,7 @@ def _case(
     )
 
 
-def _contender(
+def contender(
     name: str, model: nn.Module, x: Tensor, training: bool, options: Options
 ) -> Contender:
     """Compute the maps of all stages; in training the gradients of all parameters but those of a classifier."""

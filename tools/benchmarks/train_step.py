@@ -84,12 +84,15 @@ def contender(
     loss: Callable[[], Tensor],
     options: Options,
     comparable: bool = True,
+    fused: bool | None = None,
 ) -> Contender:
     """Return a training step as published.
 
-    AdamW, a tenth of the learning rate for the backbone, gradients clipped at 0.1. Ours uses torch's fused AdamW, as
-    our configs do; the peers' code bases use the plain one.
+    AdamW, a tenth of the learning rate for the backbone, gradients clipped at 0.1. Unless ``fused`` says so, ours uses
+    torch's fused AdamW, as our configs do; the peers' code bases use the plain one.
     """
+    if fused is None:
+        fused = name == 'ours'
     model.train()
     trained = {
         key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad
@@ -97,7 +100,7 @@ def contender(
     backbone = [parameter for key, parameter in trained.items() if key.startswith('backbone')]
     rest = [parameter for key, parameter in trained.items() if not key.startswith('backbone')]
     groups = [dict(params=rest), dict(params=backbone, lr=1e-5)]
-    optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=1e-4, fused=name == 'ours')
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, weight_decay=1e-4, fused=fused)
 
     def run() -> None:
         with options.precision():
