@@ -12,7 +12,6 @@ from benchmarks import (
     Measurement,
     Options,
     as_table,
-    compiled,
     export,
     growth,
     measure,
