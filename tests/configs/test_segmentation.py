@@ -247,7 +247,6 @@ def test_semantic_fpn_trains_and_tests(trained, tmp_path):
             '--cfg-options',
             *OPTIONS,
             f'experiment_name={new_name()}',
-            f'visualizer.name={new_name()}',
         ]
     )
     assert 0 <= metrics['mIoU'] <= 100

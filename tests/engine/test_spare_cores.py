@@ -10,10 +10,7 @@ from mmdet_setdet.engine.spare_cores import SpareCoresHook, Usage, measure, thre
 @pytest.fixture
 def four_threads():
     """Four threads for the test, whatever the machine has."""
-    before = torch.get_num_threads()
     torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

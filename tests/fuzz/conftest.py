@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.fuzz import Outcome, Tools, quick_runs, write_fuzz_config
 from helpers.tiny_detector import write_dataset
 from mmengine.logging import MMLogger
@@ -36,13 +35,10 @@ def all_tools(tmp_path_factory):
 
 
 @pytest.fixture
-def tools(all_tools):
+def tools(all_tools, one_thread):
     """The tools, without the log of the config."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with quick_runs():
         yield all_tools
-    torch.set_num_threads(threads)
     # mmengine keeps the logger and visualiser of every run.
     MMLogger._instance_dict.clear()
     Visualizer._instance_dict.clear()

@@ -96,7 +96,7 @@ def test_dino_equals_mmdets():
     assert differences['DINO R50 inference', 'mmdet'] < 1e-4
 
 
-def test_compiled_models_compute_the_same(monkeypatch):
+def test_a_compiled_model_is_compared_with_its_copy(monkeypatch):
     parts = []
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda part: parts.append(type(part).__name__))
     differences = measured('compile', batch_size=1, size=(64, 64))

@@ -1,8 +1,8 @@
 """Row "compile": what torch.compile brings to models of this package, backbone and encoder compiled, or all of them."""
 
+import copy
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
 from mmdet_setdet.registry import MODELS
@@ -11,8 +11,8 @@ from .backbone import contender as backbone_contender
 from .inference import mmdet_contender
 from .models import mmdet_model, our_model, perturb_weights, random_batch
 from .options import Options
-from .timing import Case, max_abs_diff
-from .train_step import NUM_GTS, mmdet_loss
+from .timing import Case, Contender, max_abs_diff
+from .train_step import NO_NOISE, NUM_GTS, mmdet_loss
 from .train_step import contender as step_contender
 
 PARTS = ('backbone', 'encoder')
@@ -27,18 +27,14 @@ def cases(options: Options) -> Iterator[Case]:
         yield _crossformer(options, training)
 
 
-def _compiled(model: nn.Module) -> nn.Module:
-    for part in PARTS:
-        getattr(model, part).compile()
-    return model
-
-
 def _dn_detrs(options: Options) -> tuple[nn.Module, nn.Module]:
-    """Return two with the same weights; the first is to be compiled. Noise has size 0, so that losses are equal."""
+    """Return two with the same weights, the first with compiled parts."""
     weights = mmdet_model('dab_detr_r50_50e', options).state_dict()
-    no_noise = dict(denoising__label_noise_scale=0.0, denoising__box_noise_scale=0.0)
-    first, second = (our_model('dn_detr_r50_50e', options, weights, **no_noise) for _ in range(2))
-    return _compiled(first), second
+    plain = our_model('dn_detr_r50_50e', options, weights, **NO_NOISE)
+    compiled = copy.deepcopy(plain)
+    for part in PARTS:
+        getattr(compiled, part).compile()
+    return compiled, plain
 
 
 def _step(options: Options) -> Case:
@@ -46,7 +42,7 @@ def _step(options: Options) -> Case:
     batch_size = options.batch_size or 2
     batch = random_batch(options, (height, width), [NUM_GTS] * batch_size)
 
-    def side(name: str, model: nn.Module):
+    def side(name: str, model: nn.Module) -> Contender:
         return step_contender(name, model, lambda: mmdet_loss(model, *batch), options, fused=True)
 
     compiled, plain = _dn_detrs(options)
@@ -74,13 +70,10 @@ def _inference(options: Options) -> Case:
 def _crossformer(options: Options, training: bool) -> Case:
     height, width = options.size or (224, 224)
     batch_size = options.batch_size or 4
-    images = torch.randn(
-        batch_size, 3, height, width, generator=torch.Generator().manual_seed(options.seed)
-    ).to(options.device)
+    images, _ = random_batch(options, (height, width), [0] * batch_size)
     arch = options.model.get('arch', 'small')
     plain = perturb_weights(MODELS.build(dict(type='CrossFormer', arch=arch)), options.seed)
-    compiled = MODELS.build(dict(type='CrossFormer', arch=arch))
-    compiled.load_state_dict(plain.state_dict())
+    compiled = copy.deepcopy(plain)
     compiled.compile()
     mode = 'training' if training else 'forward'
     return Case(

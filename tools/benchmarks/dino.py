@@ -28,7 +28,7 @@ def cases(options: Options) -> Iterator[Case]:
     batch = random_batch(options, (height, width), [NUM_GTS] * batch_size)
     yield Case(
         f'DINO R50 step, {batch_size} x {shape}',
-        contender('ours', ours, lambda: mmdet_loss(ours, *batch), options),
+        contender('ours', ours, lambda: mmdet_loss(ours, *batch), options, fused=True),
         [contender('mmdet', mmdets, lambda: mmdet_loss(mmdets, *batch), options)],
         max_abs_diff,
         memory=True,

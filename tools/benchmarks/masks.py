@@ -50,7 +50,7 @@ def cases(options: Options) -> Iterator[Case]:
     peers = []
     if authors is not None:
         peers = [contender("authors'", authors.model, lambda: authors.loss(*batch), options)]
-    step = contender('ours', ours, lambda: mmdet_loss(ours, *batch), options)
+    step = contender('ours', ours, lambda: mmdet_loss(ours, *batch), options, fused=True)
     yield Case(f'mask head step, {shape}', step, peers, max_abs_diff)
 
 

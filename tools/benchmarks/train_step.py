@@ -11,6 +11,8 @@ from .peers.detr_authors import load_dn_detr
 from .timing import Case, Contender, max_abs_diff
 
 NUM_GTS = 8  # ground truths per image
+# Noise is drawn but has size 0, so that losses can be compared.
+NO_NOISE = dict(denoising__label_noise_scale=0.0, denoising__box_noise_scale=0.0)
 
 
 def cases(options: Options) -> Iterator[Case]:
@@ -30,7 +32,7 @@ def cases(options: Options) -> Iterator[Case]:
         'dab_detr_r50_50e', options, mmdets.state_dict(), decoder__eps=1e-5
     )  # as in mmdet's decoder
     peers = [contender('mmdet', mmdets, lambda: mmdet_loss(mmdets, *batch), options)]
-    our_contender = contender('ours', ours, lambda: mmdet_loss(ours, *batch), options)
+    our_contender = contender('ours', ours, lambda: mmdet_loss(ours, *batch), options, fused=True)
     yield Case(f'DAB-DETR R50, {shape}', our_contender, peers, max_abs_diff)
 
 
@@ -44,14 +46,16 @@ class DNDETRSides:
     def __init__(self, options: Options) -> None:
         self.options = options
         self._mmdets = mmdet_model('dab_detr_r50_50e', options)
-        # Noise is drawn but has size 0, so that the loss can be compared with the authors'.
-        no_noise = dict(denoising__label_noise_scale=0.0, denoising__box_noise_scale=0.0)
-        self._ours = our_model('dn_detr_r50_50e', options, self._mmdets.state_dict(), **no_noise)
+        self._ours = our_model('dn_detr_r50_50e', options, self._mmdets.state_dict(), **NO_NOISE)
         self._authors = load_dn_detr(options, self._ours.state_dict())
 
     def ours(self, batch: tuple[Tensor, list]) -> Contender:
         """Return our training step on a batch of images and samples."""
-        return contender('ours', self._ours, lambda: mmdet_loss(self._ours, *batch), self.options)
+
+        def loss() -> Tensor:
+            return mmdet_loss(self._ours, *batch)
+
+        return contender('ours', self._ours, loss, self.options, fused=True)
 
     def mmdets(self, batch: tuple[Tensor, list]) -> Contender:
         """Return the training step of mmdet's DAB-DETR."""
@@ -84,15 +88,13 @@ def contender(
     loss: Callable[[], Tensor],
     options: Options,
     comparable: bool = True,
-    fused: bool | None = None,
+    fused: bool = False,
 ) -> Contender:
     """Return a training step as published.
 
-    AdamW, a tenth of the learning rate for the backbone, gradients clipped at 0.1. Unless ``fused`` says so, ours uses
-    torch's fused AdamW, as our configs do; the peers' code bases use the plain one.
+    AdamW, a tenth of the learning rate for the backbone, gradients clipped at 0.1. Ours is ``fused``, torch's fused
+    AdamW, as in our configs; the peers' code bases use the plain one.
     """
-    if fused is None:
-        fused = name == 'ours'
     model.train()
     trained = {
         key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad
