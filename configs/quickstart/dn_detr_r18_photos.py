@@ -1,0 +1,5 @@
+# The quick start's DN-DETR on a few hundred photographs, from its weights or from scratch (docs/small_data.md).
+_base_ = ['dn_detr_r18_shapes.py', '../_base_/small_data.py']
+
+globals().update(_base_.small_data)
+optim_wrapper = dict(optimizer=dict(lr=7e-4))
