@@ -6,6 +6,7 @@ train_dataloader = dict(batch_size=8, dataset=_base_.coco16_train)
 val_dataloader = dict(batch_size=8, dataset=_base_.coco16_test)
 test_dataloader = val_dataloader
 
+optim_wrapper = dict(optimizer=dict(lr=7e-4))
 max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=50)
 param_scheduler = [
