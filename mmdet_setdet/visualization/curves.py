@@ -106,6 +106,7 @@ def plot_curves(
         if is_validated:
             _draw_panel(panels[1], val_curves, f'validation: {val_key}')
             panels[1].set_ylim(bottom=0)
+        _draw_legend(figure)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
 
@@ -136,6 +137,7 @@ def plot_validations(
             _draw_panel(panel, curves, title)
             panel.set_ylim(bottom=0)
             panel.set_ylabel(val_key)
+        _draw_legend(figure)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=80)
 
@@ -150,8 +152,16 @@ def _draw_panel(panel: Axes, curves: Mapping[str, Sequence[Curve]], title: str) 
         _draw(panel, seeds, label, colour=f'C{number}')
     panel.set(title=title, xlabel='iterations')
     panel.grid(alpha=0.3)
-    if panel.get_legend_handles_labels()[0]:
-        panel.legend()
+
+
+def _draw_legend(figure: Figure) -> None:
+    """Name the curves of all panels once, below them, where no curve is covered."""
+    handles = {}
+    for panel in figure.axes:
+        handles.update((label, line) for line, label in zip(*panel.get_legend_handles_labels()))
+    if handles:
+        columns = min(len(handles), 3)
+        figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns)
 
 
 def _draw(panel: Axes, curves: Sequence[Curve], label: str, colour: str) -> None:
