@@ -30,13 +30,11 @@ model = dict(
     bbox_head=dict(num_classes=6, embed_dims=width, loss_cls=dict(loss_weight=2.)),
     test_cfg=dict(max_per_img=100))
 
-# Many small steps learn more than half as many of twice the size, in the same time.
-max_iters = 4000
+max_iters = 2000
 warm_up = 100
-train_dataloader = dict(batch_size=8)
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
 optim_wrapper = dict(
-    optimizer=dict(lr=8.5e-4, weight_decay=1e-4),
+    optimizer=dict(lr=1.2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=0.1))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
