@@ -1,30 +1,19 @@
 # How a detector of the quick start learns a few hundred photographs: images 320 pixels wide or high, training counted
 # in steps. `setdet train NAME --data FOLDER` replaces the data. A detector's config has most of these keys, which two
 # bases may not share, so a config sets them from here by `globals().update(_base_.small_data)`.
-load = dict(type='LoadImageFromFile')
-annotations = dict(type='LoadAnnotations', with_bbox=True)
+_base_ = 'datasets/coco_small_images.py'
+
 resize = dict(type='Resize', scale=(320, 320), keep_ratio=True)
-coco = dict(type='CocoDataset', data_root='{{$SETDET_COCO:data/coco/}}')
+flip = dict(type='RandomFlip', prob=0.5)
 photos_train = dict(
-    ann_file='annotations/instances_train2017.json',
-    data_prefix=dict(img='train2017/'),
-    filter_cfg=dict(filter_empty_gt=False),
-    pipeline=[load, annotations, dict(type='RandomFlip', prob=0.5), resize, dict(type='PackDetInputs')],
-    **coco)
+    _base_.coco_train,
+    pipeline=[_base_.load, _base_.annotations, flip, resize, _base_.pack])
 photos_val = dict(
+    _base_.coco_train,
     ann_file='annotations/instances_val2017.json',
     data_prefix=dict(img='val2017/'),
     test_mode=True,
-    pipeline=[
-        # Boxes that are read behind the resize are those of the original image, on which results are drawn.
-        load,
-        resize,
-        annotations,
-        dict(
-            type='PackDetInputs',
-            meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
-    ],
-    **coco)
+    pipeline=[_base_.load, resize, *_base_.annotations_and_pack])
 
 steps = 1200
 warm_up_steps = 100
@@ -35,6 +24,7 @@ small_data = dict(
     val_dataloader=val_loading,
     test_dataloader=val_loading,
     train_cfg=dict(max_iters=steps, val_interval=steps // 6),
+    optim_wrapper=dict(optimizer=dict(lr=7e-4)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up_steps),
         dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up_steps, end=steps, T_max=steps - warm_up_steps,

@@ -2,4 +2,3 @@
 _base_ = ['dn_detr_r18_shapes.py', '../_base_/small_data.py']
 
 globals().update(_base_.small_data)
-optim_wrapper = dict(optimizer=dict(lr=7e-4))

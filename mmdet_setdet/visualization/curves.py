@@ -106,9 +106,7 @@ def plot_curves(
         if is_validated:
             _draw_panel(panels[1], val_curves, f'validation: {val_key}')
             panels[1].set_ylim(bottom=0)
-        _draw_legend(figure)
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=110)
+        _save(figure, out, dpi=110)
 
 
 def plot_validations(
@@ -137,9 +135,7 @@ def plot_validations(
             _draw_panel(panel, curves, title)
             panel.set_ylim(bottom=0)
             panel.set_ylabel(val_key)
-        _draw_legend(figure)
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=80)
+        _save(figure, out, dpi=80)
 
 
 def _as_curve(points: list[tuple[float, float]]) -> Curve:
@@ -154,14 +150,16 @@ def _draw_panel(panel: Axes, curves: Mapping[str, Sequence[Curve]], title: str) 
     panel.grid(alpha=0.3)
 
 
-def _draw_legend(figure: Figure) -> None:
-    """Name the curves of all panels once, below them, where no curve is covered."""
+def _save(figure: Figure, out: str | Path, dpi: int) -> None:
+    """Write a figure, the curves of all panels named once below them, where none is covered."""
     handles = {}
     for panel in figure.axes:
         handles.update((label, line) for line, label in zip(*panel.get_legend_handles_labels()))
     if handles:
         columns = min(len(handles), 3)
         figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=dpi)
 
 
 def _draw(panel: Axes, curves: Sequence[Curve], label: str, colour: str) -> None:
