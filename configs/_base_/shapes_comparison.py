@@ -37,6 +37,6 @@ warm_up = 50
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 6)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, T_max=max_iters - warm_up, eta_min=0),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, eta_min=0),
 ]
 default_hooks = dict(checkpoint=dict(interval=max_iters))

@@ -27,8 +27,7 @@ small_data = dict(
     optim_wrapper=dict(optimizer=dict(lr=7e-4)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up_steps),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up_steps, end=steps, T_max=steps - warm_up_steps,
-             eta_min=0),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up_steps, end=steps, eta_min=0),
     ],
     # The schedule ends at a learning rate of 0, so that nothing is won by stopping early; the best is kept, too.
     default_hooks=dict(checkpoint=dict(interval=steps, save_best='coco/bbox_mAP')))

@@ -32,6 +32,6 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=20)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=15),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, by_epoch=True, begin=0,
-         end=max_epochs, T_max=max_epochs, convert_to_iter_based=True),
+         end=max_epochs, convert_to_iter_based=True),
 ]
 default_hooks = dict(logger=dict(interval=3), checkpoint=dict(interval=max_epochs))

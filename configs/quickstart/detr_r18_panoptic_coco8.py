@@ -26,7 +26,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(mask_head=dict(lr_mult=2.5))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters, T_max=max_iters - 100, eta_min=0),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters, eta_min=0),
 ]
 default_hooks = dict(checkpoint=dict(interval=150, max_keep_ckpts=1))
 visualizer = dict(type='mmdet_setdet.PanopticVisualizer')

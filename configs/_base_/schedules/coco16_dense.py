@@ -17,8 +17,7 @@ coco16_dense = dict(
     optim_wrapper=dict(optimizer=dict(lr=1e-3)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warm_up),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters,
-             T_max=max_iters - warm_up, eta_min=0),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=max_iters, eta_min=0),
     ],
     custom_hooks=[],
     default_hooks=dict(
