@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.models import HungarianAssigner
 from mmdet_setdet.models.assignment.non_finite_costs import MAX_SKIPPED_STEPS
+from mmdet_setdet.models.ground_truths import GroundTruths
 
 SOFTMAX_COSTS = [dict(type='ClassificationCost', weight=1.0), *BOX_COSTS]
 CORNER_COSTS = [
@@ -170,6 +171,13 @@ class TestCostsThatAreNotFinite:
         assigner.assign_batch(costs, [3, 3])
         assert len(warnings) == 1
 
+    def test_as_many_pairs_as_possible_are_matched_at_whatever_cost(self):
+        """The cheapest finite pair alone would leave a ground truth without a match."""
+        costs = torch.tensor([[0.0, 50.0], [100.0, float('inf')]])
+        matches = HungarianAssigner(FOCAL_COSTS).assign_batch(costs[None, None], [2])
+        pairs = pairs_of(matches, num_queries=2, num_images=1, num_gts=2)
+        assert pairs == {(0, 0): {(1, 0), (0, 1)}}
+
     def test_padding_is_neither_matched_nor_checked(self, warnings):
         costs = torch.rand(1, 2, 5, 3)
         costs[0, 0, :, 1:] = float('nan')
@@ -235,6 +243,25 @@ class TestCosts:
         binary = dict(type='FocalLossCost', binary_input=True)
         with pytest.raises(InputError, match='binary_input'):
             HungarianAssigner(binary).costs(logits, boxes, gts)
+
+    @pytest.mark.parametrize('counts', [(2,), (20,)], ids=str)
+    @pytest.mark.parametrize('logit', [-200.0, 30.0, 200.0])
+    def test_saturated_classes_have_finite_costs(self, logit, counts):
+        """Whether there are fewer ground truths than classes, or more."""
+        _, gts, logits, boxes = random_batch(counts)
+        logits[:, :, 0] = logit
+        assert HungarianAssigner(FOCAL_COSTS).costs(logits, boxes, gts).isfinite().all()
+
+    def test_many_pairs_cost_what_those_of_each_image_cost(self):
+        """More than are computed at a time."""
+        samples, gts, logits, boxes = random_batch((100, 3, 60), layers=4, queries=300)
+        assigner = HungarianAssigner(FOCAL_COSTS)
+        costs = assigner.costs(logits, boxes, gts)
+        for image, sample in enumerate(samples):
+            only = slice(image, image + 1)
+            alone = GroundTruths.from_samples([sample])
+            expected = assigner.costs(logits[:, only], boxes[:, only], alone)
+            torch.testing.assert_close(costs[:, only, :, : alone.total], expected)
 
     def test_they_are_float32_without_gradient(self):
         assigner = HungarianAssigner(FOCAL_COSTS)

@@ -1,5 +1,6 @@
 """Matches: sums by layer, and the known matches of denoising queries."""
 
+import numpy as np
 import torch
 
 from mmdet_setdet.models.assignment import Matches
@@ -34,6 +35,16 @@ def test_without_ground_truths_no_match_is_known():
     matches = Matches.known([0, 0], num_gts=0, num_groups=3, num_layers=2, device='cpu')
     assert matches.pred.tolist() == []
     assert matches.num_pairs.tolist() == [0, 0]
+
+
+def test_the_last_layer_by_itself():
+    pairs = [[0, 3, 5, 6], [0, 1, 2, 1], [0, 0, 1, 1]]  # two layers of four predictions
+    matches = Matches.from_numpy(*np.array(pairs), num_layers=2, device='cpu')
+    last = matches.of_last_layer(num_predictions=4)
+    assert last.pred.tolist() == [1, 2]
+    assert last.gt.tolist() == [2, 1]
+    assert last.layer.tolist() == [0, 0]
+    assert last.num_pairs.tolist() == [2]
 
 
 def test_values_are_summed_within_each_layer():

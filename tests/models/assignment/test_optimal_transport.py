@@ -117,6 +117,13 @@ class TestSinkhorn:
         if tolerance:
             torch.testing.assert_close(plan.sum(2), supply, rtol=tolerance, atol=0)
 
+    def test_a_row_of_large_costs_keeps_its_digits(self):
+        costs, supply, demand = random_problem()
+        costs[:, 0] += 1e5
+        plan = sinkhorn(costs, supply, demand, tolerance=0).plan
+        expected = sinkhorn_by_definition(costs, supply, demand, eps=0.1, iterations=50)
+        torch.testing.assert_close(plan, expected, atol=1e-3, rtol=1e-3)
+
     def test_autocast_and_half_precision_change_nothing(self):
         costs, supply, demand = random_problem()
         costs = costs.bfloat16()

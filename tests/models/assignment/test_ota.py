@@ -228,6 +228,14 @@ class TestDefinition:
         assert assign(batch, top_q=5).k[0].tolist() == expected.tolist()
         assert assign(batch, k=3).k.tolist() == [[3] * 4]
 
+    def test_a_ground_truth_near_no_prediction_wants_one(self):
+        batch = scene([2], **SMALL)
+        batch.objects[0].bboxes[1] = BETWEEN_POINTS
+        scores, bboxes, priors, gts = inputs_of(batch)
+        bboxes[0, :10] = BETWEEN_POINTS  # whose IoU does not count
+        result = OTAAssigner().assign_batch(scores, bboxes, priors, gts)
+        assert result.k[0, 1] == 1
+
     def test_top_k_is_the_matching_of_sim_ota(self):
         batch = scene([8], **SMALL, seed=5)
         result = assign(batch, solver='topk')

@@ -97,6 +97,15 @@ class TestCostsThatAreNotFinite:
         ):
             assert word in warnings[0]
 
+    def test_who_gets_no_finite_cost_gets_nothing(self, monkeypatch):
+        """Two ground truths want the only query with finite costs; the other one is left without any."""
+        _, gts, logits, boxes = random_batch((2,), layers=1, queries=4)
+        costs = torch.full((1, 1, 4, 2), float('inf'))
+        costs[0, 0, 0] = torch.tensor([1000.0, 0.0])
+        assigner = SinkhornQueryAssigner(FOCAL_COSTS, k=1, eps=100, iterations=2000)
+        monkeypatch.setattr(assigner, 'costs', lambda *_: costs)
+        assert match(assigner, logits, boxes, gts) == {(0, 0): {(0, 1)}}
+
     def test_an_image_without_any_finite_cost_is_an_error(self):
         _, gts, logits, boxes = random_batch((3, 2))
         logits[2, 1] = NAN

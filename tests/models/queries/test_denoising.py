@@ -1,15 +1,18 @@
 """Denoising: the noise against the paper's formulas, who sees whom, and images without objects."""
 
+import inspect
+
 import pytest
 import torch
 from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch, random_samples
 from helpers.configs import small_model_cfg
+from mmdet.models.layers.transformer import CdnQueryGenerator
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 
 from mmdet_setdet.models.ground_truths import GroundTruths
-from mmdet_setdet.models.queries import Denoising, DINODenoising
+from mmdet_setdet.models.queries import BoxPosition, Denoising, DINODenoising
 
 FAMILIES = [
     'dn_detr_r50_50e.py',
@@ -55,6 +58,23 @@ def test_noised_boxes_stay_in_the_image():
     assert noised.max() == 1
 
 
+def test_noised_corners_stay_in_the_image():
+    box = torch.tensor([0.1, 0.9, 0.2, 0.2]).expand(1, 5000, 4)
+    is_negative = torch.arange(5000) % 2 == 1
+    denoising = Denoising(80, 16, contrastive=True, box_noise_scale=1.0)
+    corners = bbox_cxcywh_to_xyxy(denoising.noise_corners(box, is_negative))
+    assert corners.min().item() == pytest.approx(0, abs=1e-6)
+    assert corners.max().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_anchors_are_kept_from_0_and_1_as_far_as_eps_says():
+    gts = ground_truths((1,))
+    gts.bboxes[:] = torch.tensor([0.0, 0, 128, 96])
+    anchors = Denoising(80, 16, box_noise_scale=0.0, eps=0.05)(gts).anchors.sigmoid()
+    torch.testing.assert_close(anchors[..., :2], torch.full((1, 5, 2), 0.5))
+    torch.testing.assert_close(anchors[..., 2:], torch.full((1, 5, 2), 1 / 1.05))
+
+
 @pytest.mark.parametrize('scale', [0.0, 0.2, 1.0])
 def test_labels_are_replaced_at_the_given_rate_evenly(scale):
     labels = torch.full((10, 2000), 3)
@@ -82,6 +102,8 @@ def test_sides_of_negative_queries_move_further():
             distance.mean((0, 1)), torch.full((4,), (least + most) / 2), atol=0.01, rtol=0
         )
         torch.testing.assert_close(moved.mean((0, 1)), torch.zeros(4), atol=0.02, rtol=0)
+        correlation = torch.corrcoef(moved[0].t())  # each side moves by itself
+        torch.testing.assert_close(correlation, torch.eye(4), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +151,14 @@ def test_dino_embeds_classes_alone_and_noises_labels_half_as_often():
     torch.testing.assert_close(is_replaced, expected, atol=0.015, rtol=0)
     static = DINODenoising(80, 16, group_cfg=dict(dynamic=False, num_groups=3))
     assert static(gts).num_groups == 3
+
+
+def test_dinos_options_have_mmdets_defaults():
+    ours, mmdets = (
+        inspect.signature(kind).parameters for kind in (DINODenoising, CdnQueryGenerator)
+    )
+    for name in ('label_noise_scale', 'box_noise_scale', 'group_cfg'):
+        assert ours[name].default == mmdets[name].default
 
 
 @pytest.mark.parametrize('name', FAMILIES)
@@ -238,6 +268,24 @@ def test_an_empty_image_beside_changes_nothing_in_the_loss_of_denoising():
     both = model.loss(inputs[[0, 1]], samples[:2])['loss_dn']
     alone = model.loss(inputs[[0]], samples[:1])['loss_dn']
     torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_its_weight_weighs_its_loss():
+    losses = []
+    for weight in (0.5, 2.0):
+        torch.manual_seed(0)
+        model = dn_model(**{'denoising.loss_weight': weight}).train()
+        losses.append(model.loss(*ragged_batch())['loss_dn'])
+    torch.testing.assert_close(losses[1], 4 * losses[0])
+
+
+def test_a_position_is_that_of_the_box_after_the_sigmoid():
+    """Sides of nearly the whole image are equal, however large they are before it."""
+    position = BoxPosition(16)
+    anchors = torch.tensor([[[0.0, 0, 30, 30], [0, 0, 90, 90], [0, 0, 1, 1]]])
+    whole, same, other = position(anchors)[0]
+    torch.testing.assert_close(whole, same)
+    assert (whole - other).abs().max() > 0.01
 
 
 def test_denoising_is_off_at_inference():

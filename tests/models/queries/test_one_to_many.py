@@ -7,6 +7,7 @@ from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
 
+from mmdet_setdet.models import HungarianAssigner
 from mmdet_setdet.models.ground_truths import GroundTruths
 
 GROUP = dict(num_queries=30)
@@ -108,6 +109,15 @@ def test_it_pays_the_costs_of_the_models_matching():
     ]
     detr = model(**{'train_cfg.assigner.match_costs': costs})
     assert [cost.weight for cost in detr.one_to_many.assigner.match_costs] == [3.0, 0.5]
+
+
+def test_an_assigner_may_be_another_with_costs_of_its_own():
+    costs = [dict(type='FocalLossCost', weight=7.0)]
+    config = dict(type='mmdet_setdet.HungarianAssigner', k=6, match_costs=costs)
+    assigner = model(dict(num_queries=30, assigner=config)).one_to_many.assigner
+    assert type(assigner) is HungarianAssigner
+    assert assigner.k == 6
+    assert [cost.weight for cost in assigner.match_costs] == [7.0]
 
 
 def test_a_model_that_cannot_train_has_no_group():
