@@ -51,9 +51,9 @@ RESULTS = {
 }
 
 
-def evaluate(metric):
+def evaluate(metric, results=RESULTS):
     metric.dataset_meta = dict(classes=CLASSES)
-    for image_id, found in RESULTS.items():
+    for image_id, found in results.items():
         labels, scores, boxes = (torch.tensor(column) for column in zip(*found))
         found = dict(labels=labels, scores=scores, bboxes=boxes.float())
         metric.process({}, [dict(img_id=image_id, ori_shape=(100, 100), pred_instances=found)])
@@ -80,6 +80,18 @@ def test_the_report_tells_of_each_class(tmp_path):
     for name in ('precision_recall', 'confusion'):
         picture = Image.open(tmp_path / 'report' / f'bbox_{name}.png')
         assert len(picture.convert('RGB').getcolors(1 << 20)) > 20
+
+
+def test_the_columns_of_the_report_tell_ious_and_sizes_apart(tmp_path):
+    """The bolts, small, with IoU 1, and the nut, of medium size, with IoU 0.72."""
+    bolts = [(0, 0.9, (0, 0, 20, 20)), (0, 0.8, (40, 0, 60, 20))]
+    results = {1: [*bolts, (1, 0.9, (0, 40, 50, 76))], 2: bolts[:1]}
+    metric = CocoMetric(ann_file=write_gts(tmp_path), report=str(tmp_path / 'report'))
+    evaluate(metric, results)
+    bolt, nut, _ = csv.DictReader((tmp_path / 'report' / 'bbox_classes.csv').open())
+    columns = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l', 'AR')
+    assert [bolt[column] for column in columns] == ['1.0', '1.0', '1.0', '1.0', '', '', '1.0']
+    assert [nut[column] for column in columns] == ['0.5', '1.0', '0.0', '', '0.5', '', '0.5']
 
 
 def test_confusion_matches_whatever_the_classes(tmp_path, monkeypatch):

@@ -55,6 +55,14 @@ def test_mmdets_box_type_is_accepted():
     assert torch.equal(gts.bboxes[0], FIRST.bboxes)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float64, torch.int64])
+def test_boxes_are_float32_whatever_the_data_has(dtype):
+    boxes = InstanceData(bboxes=FIRST.bboxes.to(dtype), labels=FIRST.labels)
+    gts = GroundTruths.from_instances([boxes], [dict(img_shape=(80, 100))])
+    assert gts.bboxes.dtype == torch.float32
+    assert gts.boxes.dtype == torch.float32
+
+
 def test_boxes_need_the_size_of_the_image():
     gts = GroundTruths.from_instances([FIRST])
     with pytest.raises(KeyError, match='img_shape'):

@@ -73,12 +73,13 @@ def test_invalid_queries_have_no_part_in_the_classification_loss(config):
     torch.testing.assert_close(more['loss_bbox'], losses['loss_bbox'])
 
 
+@pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
 @pytest.mark.parametrize(
     'config', ['detr_r50_150e.py', 'dab_detr_r50_50e.py'], ids=['softmax', 'sigmoid']
 )
-def test_one_process_does_not_care_whether_averages_are_shared(config):
+def test_one_process_does_not_care_whether_averages_are_shared(config, counts):
     losses = []
-    inputs, samples = ragged_batch()
+    inputs, samples = ragged_batch(counts)
     for shared in (True, False):
         torch.manual_seed(0)
         model = perturb_weights(
@@ -87,3 +88,21 @@ def test_one_process_does_not_care_whether_averages_are_shared(config):
         with torch.no_grad():
             losses.append(model.eval().loss(inputs, samples)['loss_cls'])
     torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize(
+    ('config', 'channels', 'expected'),
+    [('detr_r50_150e.py', 81, 100), ('dab_detr_r50_50e.py', 80, 300)],
+    ids=['softmax', 'sigmoid'],
+)
+def test_so_many_results_come_back_unless_a_config_says_how_many(config, channels, expected):
+    head = MODELS.build({**small_model_cfg(config).bbox_head, 'test_cfg': None})
+    boxes, *others = head.best(torch.randn(2, 400, channels), torch.rand(2, 400, 4))
+    assert boxes.shape == (2, expected, 4)
+    assert all(other.shape == (2, expected) for other in others)
+
+
+def test_softmax_has_mmdets_weight_of_classes_and_of_no_object():
+    changes = {'bbox_head.loss_cls.class_weight': 2.0, 'bbox_head.loss_cls.bg_cls_weight': 0.3}
+    head = MODELS.build(small_model_cfg('detr_r50_150e.py', **changes)).bbox_head
+    assert head.loss_cls.class_weight == [2.0] * 80 + [0.3]

@@ -100,6 +100,16 @@ def test_what_lies_in_the_padding_does_not_matter(name):
         torch.testing.assert_close(a[:, :1], b, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_padding_is_that_of_images_as_they_go_into_the_model():
+    model = small_model('dn_detr_r50_50e.py').eval()
+    inputs, samples = ragged_batch()
+    expected = model(inputs, samples, mode='tensor')
+    for sample in samples:
+        sample.set_metainfo(dict(ori_shape=(300, 20)))
+    torch.testing.assert_close(model(inputs, samples, mode='tensor'), expected)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_mixed_precision_on_cpu(name):
     # Narrow, for a CPU that only imitates bfloat16 takes long.

@@ -76,6 +76,36 @@ def test_the_best_proposals_are_the_queries(name):
         assert scores.diff(dim=1).max() <= 0, 'the best first'
 
 
+@torch.no_grad()
+def test_tokens_at_the_very_border_propose_nothing():
+    model = small_model(DEFORMABLE).eval()
+    levels = FeatureLevels.from_maps([torch.rand(1, 256, 100, 60)])
+    _, proposals = model.propose(torch.randn(1, 6000, 256), levels, is_trained=True)
+    is_nothing = (proposals.boxes == 1).all(-1).view(100, 60)
+    expected = torch.zeros(100, 60, dtype=torch.bool)
+    expected[[0, -1]] = True  # their centres are within a hundredth of the border
+    expected[:, [0, -1]] = True
+    assert torch.equal(is_nothing, expected)
+
+
+def test_predicted_boxes_start_at_proposals_and_smaller_than_anchors():
+    for name, first_bias in ((DEFORMABLE, 0.0), ('dn_plain_deformable_detr_r50_50e.py', -2.0)):
+        model = MODELS.build(small_model_cfg(name))
+        model.init_weights()
+        for branch in model.bbox_head.reg_branches:
+            assert not branch[-1].weight.any()
+        bias = model.bbox_head.reg_branches[0][-1].bias
+        assert bias.tolist() == [0, 0, first_bias, first_bias]
+
+
+def test_matching_queries_of_proposals_are_told_from_denoising_ones():
+    model = small_model(DN_DINO, learn_content=False)
+    content = model.proposed_queries(torch.randn(3, 20, 4))['query']
+    assert content[..., -1].eq(0).all()
+    unknown = model.denoising.label_enc.weight[-1]
+    torch.testing.assert_close(content[..., :-1], unknown.expand(3, 20, -1))
+
+
 @pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
 @pytest.mark.parametrize('name', NAMES)
 def test_a_step_reaches_every_parameter(name, counts):

@@ -1,10 +1,22 @@
-"""DAB-DETR's decoder in half precision."""
+"""DAB-DETR's encoder and decoder: how they start, and half precision."""
 
 import pytest
 import torch
 from helpers.configs import small_model_cfg
 
-from mmdet_setdet.models.layers import DABDecoder
+from mmdet_setdet.models.layers import DABDecoder, DABEncoder
+
+
+@torch.no_grad()
+def test_positions_may_start_unscaled():
+    cfg = small_model_cfg('dn_detr_r50_50e.py')
+    for layers in (
+        DABEncoder(**cfg.encoder, unit_scale=True),
+        DABDecoder(**cfg.decoder, local_init=True),
+    ):
+        layers.init_weights()
+        scale = layers.query_scale(torch.randn(2, 3, 256))
+        torch.testing.assert_close(scale, torch.ones(2, 3, 256))
 
 
 @pytest.mark.parametrize('logit', [-5.0, -13.0, -200.0])
