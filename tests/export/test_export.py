@@ -10,9 +10,11 @@ from helpers.configs import REPOSITORY, small_model_cfg
 from helpers.exports import FAMILIES, SIZE, small_family
 from mmdet.registry import MODELS
 
+from mmdet_setdet.commands import export
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.export import SUFFIXES, check_file, check_request, export_model, make_graph
 from mmdet_setdet.runtime import Detector
+from mmdet_setdet.runtime.backends import open_session
 
 # Each kind of layer and of head goes through ONNX once; to trace the other families is much quicker.
 BY_ONNX = ('dn-detr', 'two-stage', 'atss', 'classifier')
@@ -82,6 +84,23 @@ def test_files_of_less_precision_are_smaller(kind, precision, share, tmp_path):
     whole = sum(weight.nbytes for weight in model.parameters())
     weights = file.with_suffix('.bin') if kind == 'openvino' else file
     assert weights.stat().st_size < share * whole
+
+
+@pytest.mark.slow
+def test_the_command_writes_beside_the_checkpoint_and_says_what_it_wrote(tmp_path, capsys):
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    model, cfg = small_family('classifier')
+    config, checkpoint = tmp_path / 'small.py', tmp_path / 'small.pth'
+    cfg.dump(config)
+    meta = dict(dataset_meta=dict(classes=['circle', 'square', 'star', 'moon', 'ring', 'cross']))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
+    file = export.main([str(config), str(checkpoint), '--dynamic', 'batch'])
+    assert file == tmp_path / 'small.onnx'
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f'{file}: {file.stat().st_size / 2**20:.1f} MiB'
+    assert any('largest difference' in line for line in lines)
+    assert open_session(file).info.classes == meta['dataset_meta']['classes']
 
 
 def test_a_precision_that_a_format_has_not_is_refused():

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+import socket
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,6 +216,28 @@ def test_without_npm_it_is_said_where_the_package_comes_from(tmp_path, monkeypat
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(InputError, match='npm, which is not installed; fetch it elsewhere'):
         write_page(model, tmp_path / 'site')
+
+
+def test_what_npm_says_is_passed_on(tmp_path, monkeypatch):
+    model = tmp_path / 'model.onnx'
+    write_set_model(model)
+    npm = tmp_path / 'npm'
+    npm.write_text('#!/bin/sh\necho "network is unreachable" >&2\nexit 1\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(
+        InputError, match='npm pack onnxruntime-web.*npm says: network is unreachable'
+    ):
+        write_page(model, tmp_path / 'site')
+
+
+def test_a_port_in_use_is_named(tmp_path):
+    model = tmp_path / 'model.onnx'
+    write_set_model(model)
+    with socket.create_server(('127.0.0.1', 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=f'--port {port}: .*in use; choose another port'):
+            serve.main([str(model), '--port', str(port)])
 
 
 def test_what_is_not_the_package_is_refused_by_name(tmp_path):
