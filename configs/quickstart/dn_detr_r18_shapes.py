@@ -1,4 +1,4 @@
-# A DN-DETR that learns generated images from scratch within 10 minutes on 2 CPU cores.
+# A DN-DETR that learns generated images from scratch in about 10 minutes on 2 CPU cores.
 _base_ = [
     '../_base_/models/dab_detr_r50.py',
     '../_base_/models/resnet18_small.py',
