@@ -3,6 +3,7 @@
 import logging
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,23 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
 if os.environ.get('SETDET_TEST_CUDA') != '1':
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
+import mmengine.config.config
+import mmengine.config.utils
 import torch
 from helpers.configs import REPOSITORY
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.visualization import Visualizer
+from yapf.yapflib import yapf_api
 
 import mmdet_setdet  # noqa: F401
+
+# Each training writes its config down, which takes yapf up to two seconds to lay out. The two mmengines differ in where
+# they look for it.
+for module in (yapf_api, mmengine.config.config):
+    module.FormatCode = lambda text, **style: (text, False)
+# For each base named `mmdet::...` mmengine reads all 100 metafiles of mmdet, which takes longer than the config.
+mmengine.config.utils.load = cache(mmengine.config.utils.load)
 
 
 def pytest_collection_modifyitems(items):

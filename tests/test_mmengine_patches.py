@@ -1,11 +1,10 @@
 """What the import changes in mmengine can be left out, by name."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 from helpers.configs import REPOSITORY
+from helpers.fresh import run_fresh
 
 from mmdet_setdet.mmengine_patches import PATCHES, SWITCH
 
@@ -42,9 +41,7 @@ print('warned:', *(str(each.message) for each in caught if 'MMDET_SETDET' in str
 
 def run(switch, program):
     environment = {**os.environ, SWITCH: switch, 'PYTHONPATH': str(REPOSITORY)}
-    return subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, env=environment
-    )
+    return run_fresh('-c', program, env=environment)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """Importing the package adds names and changes none that mmdet registered; a bare name means the same in each scope."""
 
-import subprocess
-import sys
-
 import mmdet.registry
 import mmengine.registry
 import pytest
+from helpers.fresh import run_fresh
 from mmdet.registry import DATASETS, MODELS, TASK_UTILS
 from mmengine.registry import DefaultScope
 
@@ -51,9 +49,7 @@ for registry, name in ((MODELS, 'ResNet'), (MODELS, 'DETR'), (MODELS, 'DETRHead'
     'program', [IMPORT_LAST, IMPORT_FIRST], ids=['after mmdet', 'before mmdet']
 )
 def test_importing_changes_nothing_of_mmdets(program):
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', program], capture_output=True, text=True
-    )
+    result = run_fresh('-c', program)
     assert result.returncode == 0, result.stderr
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from helpers.batches import ragged_batch
-from helpers.configs import REPOSITORY, SMALL
+from helpers.configs import REPOSITORY, SMALL, small_channels
 from helpers.pages import python_blocks
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -40,11 +40,11 @@ def test_it_trains(section, folder):
 
     cfg = Config.fromfile(folder / f'{name}_config.py')
     changes = dict(SMALL)
-    in_channels = cfg.model.neck.in_channels
     if cfg.model.backbone.type == 'ThreeStrides':
-        del changes['model.backbone.depth'], changes['model.neck.in_channels']
+        for key in ('backbone.depth', 'backbone.base_channels', 'neck.in_channels'):
+            del changes[f'model.{key}']
     else:
-        changes['model.neck.in_channels'] = [count // 4 for count in in_channels]
+        changes['model.neck.in_channels'] = small_channels(cfg.model)
     cfg.merge_from_dict(changes)
     model = MODELS.build(cfg.model)
     model.init_weights()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.configs import REPOSITORY, small_model_cfg
+from helpers.fresh import run_fresh
 from helpers.tiny_detector import coco_dict, write_annotations, write_config, write_dataset
 from mmdet.apis import init_detector
 from mmengine.config import Config
@@ -102,15 +103,17 @@ def outcome(tmp_path_factory):
         worker,
         'pytorch',
     ]
-    for command, name in (([worker, 'none'], 'one'), (two, 'two')):
-        result = subprocess.run(
-            [sys.executable, *command, folder / name, *arguments],
+    options = dict(cwd=folder, env=environment)
+    for result in (
+        run_fresh(worker, 'none', folder / 'one', *arguments, **options),
+        subprocess.run(
+            [sys.executable, *two, folder / 'two', *arguments],
             capture_output=True,
             text=True,
             timeout=300,
-            cwd=folder,
-            env=environment,
-        )
+            **options,
+        ),
+    ):
         assert result.returncode == 0, '\n'.join(
             line for line in result.stderr.splitlines() if '[rank' in line
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden import panoptic_cases
-from helpers.configs import CONFIGS, SMALL
+from helpers.configs import CONFIGS, MASK_CHANNELS, SMALL
 from helpers.panoptic import real_maps
 from helpers.tiny_detector import tool
 from helpers.tiny_panoptic import SIZE, write_panoptic
@@ -105,7 +105,7 @@ def test_perfect_and_wrong_maps(coco):
 def test_tools_test_evaluates_pq(coco, tmp_path, monkeypatch):
     monkeypatch.setenv('SETDET_COCO', str(coco))
     cfg = Config.fromfile(CONFIGS / 'detr_r50_panoptic.py')
-    cfg.merge_from_dict({**SMALL, 'model.mask_head.in_channels': [256, 128, 64]})
+    cfg.merge_from_dict({**SMALL, 'model.mask_head.in_channels': MASK_CHANNELS})
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
         loader.dataset.pipeline[1].scale = (128, 96)

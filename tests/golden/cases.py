@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers.batches import ragged_batch
-from helpers.configs import small_model_cfg
+from helpers.configs import shallow_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
 
@@ -140,7 +140,7 @@ def seeded_weights(model: nn.Module, seed: int = 7) -> nn.Module:
 def build(name: str) -> nn.Module:
     """Our model of a case, in training mode without dropout."""
     config, changes = CASES[name]
-    model = MODELS.build(small_model_cfg(config, **changes))
+    model = MODELS.build(shallow_model_cfg(config, **changes))
     if name == 'dino_r50':
         share_predictors(model.bbox_head)
     seeded_weights(model, SEEDS.get(name, 7))

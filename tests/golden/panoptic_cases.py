@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers.batches import add_masks
-from helpers.configs import small_model_cfg
+from helpers.configs import shallow_model_cfg
 from mmdet.registry import MODELS
 from torch import nn
 
@@ -43,7 +43,7 @@ def build() -> nn.Module:
         'mask_head.num_things': NUM_THINGS,
         'mask_head.in_channels': [1024, 512, 256],
     }
-    model = MODELS.build(small_model_cfg('detr_r50_panoptic.py', **changes))
+    model = MODELS.build(shallow_model_cfg('detr_r50_panoptic.py', **changes))
     cases.seeded_weights(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):

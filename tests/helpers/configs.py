@@ -3,38 +3,61 @@
 import re
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / 'configs'
 # Names of configs of dense detectors.
 DENSE = re.compile(r'(ota|simota|fcos|atss)_')
 
-# What makes a DETR of ours or of mmdet small: ResNet-18, 2 + 2 layers, 20 queries.
-SMALL = {
+# What makes a DETR of ours or of mmdet shallow: ResNet-18, 2 + 2 layers, 20 queries.
+SHALLOW = {
     'model.backbone.depth': 18,
     'model.backbone.init_cfg': None,
-    'model.neck.in_channels': [512],
     'model.encoder.num_layers': 2,
     'model.decoder.num_layers': 2,
     'model.num_queries': 20,
 }
+# And narrow, too: a quarter of ResNet-18's channels, which are a quarter of ResNet-50's.
+SMALL = {
+    **SHALLOW,
+    'model.backbone.base_channels': 16,
+    'model.neck.in_channels': [128],
+    'model.encoder.layer_cfg.ffn_cfg.feedforward_channels': 64,
+    'model.decoder.layer_cfg.ffn_cfg.feedforward_channels': 64,
+}
+MASK_CHANNELS = [64, 32, 16]
 
 
-def small_model_cfg(name: str, **changes) -> Config:
+def small_channels(model: ConfigDict) -> list[int]:
+    """Return the input channels of the neck once a model with a ResNet-50 is :data:`SMALL`."""
+    return [count // 16 for count in model.neck.in_channels]
+
+
+def small_model_cfg(name: str, **changes) -> ConfigDict:
     """Return the model of one of our configs, made :data:`SMALL`; ``changes`` are merged into it."""
     cfg = Config.fromfile(CONFIGS / name)
-    channels = [
-        count // 4 for count in cfg.model.neck.in_channels
-    ]  # ResNet-18 has a quarter of ResNet-50's
-    changes = {'neck.in_channels': channels, **changes}
+    small = dict(SMALL)
+    own = {'neck.in_channels': small_channels(cfg.model)}
     if 'mask_head' in cfg.model:
-        changes = {'mask_head.in_channels': [256, 128, 64], **changes}
-    small = SMALL
+        own['mask_head.in_channels'] = MASK_CHANNELS
     if cfg.model.backbone.type == 'SwinTransformer':
-        # A quarter of Swin-L's channels, and one block in place of two.
-        changes.update({'backbone.embed_dims': 48, 'backbone.depths': (1, 1, 1, 1)})
-        small = {key: value for key, value in SMALL.items() if key != 'model.backbone.depth'}
+        # A twelfth of Swin-L's channels, and one block in place of two.
+        del small['model.backbone.depth'], small['model.backbone.base_channels']
+        own = {
+            'neck.in_channels': [count // 12 for count in cfg.model.neck.in_channels],
+            'backbone.embed_dims': 16,
+            'backbone.num_heads': (1, 2, 4, 8),
+            'backbone.depths': (1, 1, 1, 1),
+        }
     cfg.merge_from_dict(small)
+    cfg.merge_from_dict({f'model.{key}': value for key, value in {**own, **changes}.items()})
+    return cfg.model
+
+
+def shallow_model_cfg(name: str, **changes) -> ConfigDict:
+    """Return the model of one of our configs, made :data:`SHALLOW`; ``changes`` are merged into it."""
+    cfg = Config.fromfile(CONFIGS / name)
+    cfg.merge_from_dict(SHALLOW)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     return cfg.model

@@ -66,8 +66,26 @@ def _softmax_backward(grad: Tensor, output: Tensor, dim: int, dtype: torch.dtype
     return aten._softmax_backward_data(grad, output, dim, output.dtype).to(dtype)
 
 
+def _summed_in_float32(product):
+    """The product as a GPU computes it from halves; most CPUs take far longer in another type."""
+
+    def compute(*args, **options):
+        types = {arg.dtype for arg in args if isinstance(arg, Tensor)}
+        if len(types) > 1 or not types & {torch.float16, torch.bfloat16}:
+            return product(*args, **options)
+        args = [arg.float() if isinstance(arg, Tensor) else arg for arg in args]
+        return _map_tensors(lambda result: result.to(*types), product(*args, **options))
+
+    return compute
+
+
+PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.convolution, aten.convolution_backward)
 # The CPU has no softmax from half precision to float32.
-OTHERWISE_ON_CPU = {aten._softmax: _softmax, aten._softmax_backward_data: _softmax_backward}
+OTHERWISE_ON_CPU = {
+    aten._softmax: _softmax,
+    aten._softmax_backward_data: _softmax_backward,
+    **{product: _summed_in_float32(product) for product in PRODUCTS},
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch
-from helpers.configs import SMALL, small_model_cfg
+from helpers.configs import SMALL, small_channels, small_model_cfg
 from mmdet.registry import MODELS
 from mmengine.hub import get_config
 
@@ -39,7 +39,7 @@ FEW_DENOISED = {'model.dn_cfg.group_cfg.num_dn_queries': 15}
 def pair(name, **changes):
     """Return mmdet's model and ours with the same random weights, without dropout and with mmdet's arithmetic."""
     cfg = get_config({**MMDET_CONFIG, **TWO_STAGE}[name])
-    channels = [count // 4 for count in cfg.model.neck.in_channels]
+    channels = small_channels(cfg.model)
     cfg.merge_from_dict({**SMALL, 'model.neck.in_channels': channels, **changes})
     theirs = MODELS.build(cfg.model)
     theirs.init_weights()
@@ -67,7 +67,7 @@ def test_outputs_equal_mmdets(name):
         expected = mmdet_model(inputs, samples, mode='tensor')
         actual = model(inputs, samples, mode='tensor')
     expected_boxes = expected[1].flatten(0, 2)
-    assert expected_boxes.std(0).min() > 1e-2, 'boxes that are all equal would prove nothing'
+    assert expected_boxes.std(0).min() > 5e-3, 'boxes that are all equal would prove nothing'
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 

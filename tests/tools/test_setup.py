@@ -10,6 +10,7 @@ import zipfile
 import pytest
 import torch
 from helpers.configs import REPOSITORY
+from helpers.fresh import run_fresh
 from helpers.tiny_detector import tool
 
 from mmdet_setdet.engine.devices import MIN_DRIVERS
@@ -331,9 +332,7 @@ def test_config_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
         'assert mmdet_setdet.__file__.startswith(sys.path[0]); model = Config.fromfile("mine.py").model; '
         'print(model.type, model.num_queries)'
     )
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = run_fresh('-c', code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith('mmdet_setdet.DABDETR 7')
 
@@ -358,9 +357,7 @@ def test_model_resolves_by_name_from_an_unpacked_wheel(wheel, tmp_path):
         ),
         empty / 'mine.pth',
     )
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], cwd=empty, capture_output=True, text=True
-    )
+    done = run_fresh('-c', code, cwd=empty)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any(
@@ -374,13 +371,7 @@ def test_benchmark_of_a_wheel_says_where_it_works(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = tmp_path / 'mmdet_setdet/.mim/tools/benchmark.py'
     environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', script, 'matching'],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run_fresh(script, 'matching', cwd=tmp_path, env=environment)
     assert done.returncode == 1
     message = 'error: the benchmark is not part of an installed mmdet_setdet: clone the repository'
     assert done.stderr.splitlines()[-1].startswith(message)

@@ -4,10 +4,10 @@ import os
 import pickle
 import shutil
 import subprocess
-import sys
 
 import pytest
 from helpers.configs import REPOSITORY
+from helpers.fresh import run_fresh
 from helpers.tiny_detector import new_name, tool, write_config, write_dataset
 from mmengine.config import ConfigDict
 
@@ -127,15 +127,12 @@ def test_train_arguments_that_cannot_be_met(trained):
 
 
 def test_program_ends_with_one_line(trained):
-    command = [
-        sys.executable,
+    result = run_fresh(
         TOOLS / 'train.py',
         trained[0],
         '--cfg-options',
         'modle.backbone.depth=50',
-    ]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(TOOLS.parent)}
+        env={**os.environ, 'PYTHONPATH': str(TOOLS.parent)},
     )
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(

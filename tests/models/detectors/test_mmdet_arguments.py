@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from helpers.batches import ragged_batch
-from helpers.configs import SMALL
+from helpers.configs import SMALL, small_channels
 from mmdet.registry import MODELS
 from mmengine.hub import get_config
 
@@ -28,7 +28,7 @@ IOU = dict(pos_iou_thr=0.5, neg_iou_thr=0.4)
 
 def mmdet_model_cfg(name, **changes):
     cfg = get_config(f'mmdet::{CONFIGS[name]}')
-    channels = [count // 4 for count in cfg.model.neck.in_channels]
+    channels = small_channels(cfg.model)
     changes = {f'model.{key}': value for key, value in changes.items()}
     cfg.merge_from_dict({**SMALL, 'model.neck.in_channels': channels, **changes})
     return cfg.model

@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden import panoptic_cases
 from helpers.batches import add_masks, ragged_batch
-from helpers.configs import small_model_cfg
+from helpers.configs import MASK_CHANNELS, small_model_cfg
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
 
@@ -13,7 +13,7 @@ from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.mask_heads.image_sizes import ImageSizes
 from mmdet_setdet.models.mask_heads.panoptic_fusion import panoptic_map
 
-MASK_HEAD = dict(type='mmdet_setdet.DETRMaskHead', in_channels=[256, 128, 64])
+MASK_HEAD = dict(type='mmdet_setdet.DETRMaskHead', in_channels=MASK_CHANNELS)
 FINER = {'backbone.out_indices': (0, 1, 2, 3)}
 
 
@@ -84,7 +84,7 @@ def test_chunks_change_nothing():
 
 
 OTHERS = {
-    'conditional': ('dn_conditional_detr_r50_50e.py', {'neck.in_channels': [512]}),
+    'conditional': ('dn_conditional_detr_r50_50e.py', {'neck.in_channels': [128]}),
     'several levels': ('dn_deformable_detr_r50_50e.py', {}),
     'denoising': ('dn_detr_r50_50e.py', {}),
 }

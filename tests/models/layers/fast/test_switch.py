@@ -1,10 +1,9 @@
 """The one switch of all fast paths."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+from helpers.fresh import run_fresh
 
 from mmdet_setdet.models.layers import fast
 
@@ -14,13 +13,8 @@ PROGRAM = 'from mmdet_setdet.models.layers import fast; print(fast.enabled())'
 @pytest.mark.parametrize(('value', 'expected'), [('0', 'False'), ('1', 'True')])
 def test_environment_sets_it(value, expected):
     environment = {**os.environ, 'MMDET_SETDET_FAST': value}
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', PROGRAM],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run_fresh('-c', PROGRAM, env=environment)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.split()[-1] == expected
 
 
