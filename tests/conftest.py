@@ -1,5 +1,6 @@
 """Fixtures of all tests; what they import lies in tests/helpers."""
 
+import gc
 import logging
 import os
 from collections import Counter
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items):
     items.sort(
         key=lambda item: (item.get_closest_marker('forks') is None, -count[item.path], item.path)
     )
+
+
+def pytest_collection_finish():
+    """Spare what has been imported from the search for garbage, which mmengine starts for each data set."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

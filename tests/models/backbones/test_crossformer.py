@@ -1,5 +1,7 @@
 """CrossFormer: equal to its authors' code at every size that theirs accepts, and usable at the others."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,8 @@ from mmdet_setdet.errors import InputError
 from mmdet_setdet.models.backbones import CrossFormer
 from mmdet_setdet.models.backbones.crossformer import ATTENTIONS, POSITIONS
 from mmdet_setdet.models.layers import fast
+
+built = lru_cache(maxsize=1)(cases.build)  # for the sizes of an arch, which follow each other
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +38,7 @@ def assert_close(got, expected):
 @pytest.mark.parametrize('size', cases.SIZES, ids=str)
 @pytest.mark.parametrize('arch', cases.ARCHS)
 def test_maps_equal_the_authors(golden, arch, size):
-    maps = cases.build(arch)(cases.images(size))
+    maps = built(arch)(cases.images(size))
     for number, stage_map in enumerate(maps):
         expected = golden[f'{cases.entry(arch, size)}{number}']
         assert expected[1:].std() > 0.3, 'would prove nothing'
