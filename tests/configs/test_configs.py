@@ -248,6 +248,9 @@ def distinct_models():
 def test_trains_a_step_and_predicts(name):
     model = MODELS.build(small(name))
     model.init_weights()
+    if name.endswith('panoptic.py'):
+        # Untrained queries may be sure of nothing that a panoptic map could show: here they are of a thing.
+        model.bbox_head.fc_cls.bias.data[0] = 10
     inputs, samples = ragged_batch()
     add_masks(samples)
     for sample in samples:
@@ -269,7 +272,7 @@ def test_trains_a_step_and_predicts(name):
         results = model.predict(inputs, samples)
     for result in results:
         predicted = result.pred_instances
-        # An untrained model may be sure of nothing that a panoptic map could show.
-        assert len(predicted) or result.pred_panoptic_seg.sem_seg.shape == (1, *result.ori_shape)
+        assert len(predicted)
         assert predicted.bboxes.isfinite().all()
-        assert ((predicted.scores >= 0) & (predicted.scores <= 1)).all()
+        assert predicted.scores.min() >= 0
+        assert predicted.scores.max() <= 1

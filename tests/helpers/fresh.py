@@ -10,11 +10,12 @@ import runpy
 import subprocess
 import sys
 import tempfile
-import traceback
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+
+from helpers.processes import Forked
 
 # What an import of mmdet imports of others; some need not be installed.
 IMPORTED = (
@@ -77,37 +78,19 @@ def _serve() -> None:
     sys.path.remove(os.getcwd())  # where `-m` finds this module
     for line in sys.stdin:
         job = json.loads(line)
-        child = os.fork()
-        if not child:
-            _become(**job)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        out = Path(job.pop('out'))
+        child = Forked(partial(_program, **job), out / 'stdout', out / 'stderr')
+        print(child.wait(), flush=True)
 
 
-def _become(arguments: list[str], cwd: str, env: dict, out: str) -> None:
+def _program(arguments: list[str], cwd: str, env: dict) -> None:
     """Be the program, in a copy of the process."""
-    for number, name in ((1, 'stdout'), (2, 'stderr')):
-        os.dup2(os.open(Path(out, name), os.O_WRONLY | os.O_CREAT), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
     sys.path[:0] = [path for path in env.get('PYTHONPATH', '').split(os.pathsep) if path]
-    code = 1
-    try:
-        _run(arguments)
-        code = 0
-    except SystemExit as end:
-        code = end.code or 0
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    _run(arguments)
 
 
 def _run(arguments: list[str]) -> None:

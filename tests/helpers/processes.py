@@ -21,11 +21,15 @@ class Forked:
     Args:
         function (Callable): Function without arguments.
         output (Path): File for what it prints.
+        errors (Path, optional): File for what it prints as errors, if not the same.
         variables (dict): Environment variables to set in it.
     """
 
-    def __init__(self, function: Callable, output: Path, **variables: str) -> None:
+    def __init__(
+        self, function: Callable, output: Path, errors: Path | None = None, **variables: str
+    ) -> None:
         self.output = output
+        self.errors = errors or output
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -35,11 +39,12 @@ class Forked:
 
     def _run(self, function: Callable, variables: dict) -> None:
         os.setpgid(0, 0)
-        file = self.output.open('w', buffering=1)
-        for number in (1, 2):
+        sys.stdout = sys.stderr = self.output.open('w', buffering=1)
+        if self.errors != self.output:
+            sys.stderr = self.errors.open('w', buffering=1)
+        for number, file in ((1, sys.stdout), (2, sys.stderr)):
             os.dup2(file.fileno(), number)
-        sys.stdout = sys.stderr = file
-        faulthandler.enable(file)
+        faulthandler.enable(sys.stderr)
         os.environ.update(variables)
         code = 1
         try:
@@ -48,13 +53,14 @@ class Forked:
         except SystemExit as end:
             code = end.code
             if isinstance(code, str):
-                print(code)
+                print(code, file=sys.stderr)
                 code = 1
         except BaseException:
             traceback.print_exc()
         finally:
-            file.flush()
-            os._exit(code)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code or 0)
 
     def text(self) -> str:
         """What it has printed so far."""

@@ -43,7 +43,7 @@ def pair(name, **changes):
     cfg.merge_from_dict({**SMALL, 'model.neck.in_channels': channels, **changes})
     theirs = MODELS.build(cfg.model)
     theirs.init_weights()
-    perturb_weights(theirs, box_gain=20.0)
+    perturb_weights(theirs, seed=3, box_gain=20.0)
     changes |= ARITHMETIC.get(name, {})
     our_changes = {key.removeprefix('model.'): value for key, value in changes.items()}
     if 'dino' in name:
@@ -67,7 +67,7 @@ def test_outputs_equal_mmdets(name):
         expected = mmdet_model(inputs, samples, mode='tensor')
         actual = model(inputs, samples, mode='tensor')
     expected_boxes = expected[1].flatten(0, 2)
-    assert expected_boxes.std(0).min() > 5e-3, 'boxes that are all equal would prove nothing'
+    assert expected_boxes.std(0).min() > 1e-2, 'boxes that are all equal would prove nothing'
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -19,6 +19,7 @@ from benchmarks import (
     plot_growth,
 )
 from benchmarks.timing import max_abs_diff, peak_mib
+from helpers.configs import MASK_CHANNELS
 from helpers.tiny_detector import tool
 from matplotlib.image import imread
 
@@ -84,7 +85,7 @@ def test_inference_has_the_same_outputs():
 
 
 def test_masks_are_those_of_the_authors(monkeypatch):
-    monkeypatch.setitem(TINY, 'mask_head.in_channels', [64, 32, 16])
+    monkeypatch.setitem(TINY, 'mask_head.in_channels', MASK_CHANNELS)
     differences = measured('masks', batch_size=1, size=(64, 96))
     assert differences.pop(('DETR R50 inference', 'ours without masks')) is None
     # What is left are the authors', where their code is.
