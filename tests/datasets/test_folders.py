@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.configs import CONFIGS
 from helpers.folders import CLASSES, SCENES, WRITERS, save_image, write_coco, write_yolo
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from mmdet_setdet.datasets.folders import read_folder, use_folder
@@ -139,6 +140,16 @@ def test_a_config_gets_data_and_classes_from_a_folder(name, tmp_path):
     assert (
         json.loads((tmp_path / 'out' / 'train.json').read_text())['categories'][1]['name'] == 'nut'
     )
+    assert cfg.val_evaluator.ann_file == cfg.val_dataloader.dataset.ann_file
+
+
+def test_mosaics_are_made_of_the_images_of_the_folder(tmp_path):
+    write_yolo(tmp_path)
+    cfg = Config.fromfile(CONFIGS / 'yolox_s_ota.py')
+    use_folder(cfg, read_folder(tmp_path), tmp_path / 'out')
+    mixed = DATASETS.build(cfg.train_dataloader.dataset)
+    assert mixed.metainfo['classes'] == tuple(CLASSES)
+    assert mixed[0]['inputs'].shape[0] == 3
     assert cfg.val_evaluator.ann_file == cfg.val_dataloader.dataset.ann_file
 
 

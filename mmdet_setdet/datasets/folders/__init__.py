@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ...checks.classes import head_class_counts
 from ...errors import InputError
@@ -66,19 +66,29 @@ def use_folder(cfg: Config, data: AnnotatedFolder, out: Path) -> None:
         loader_cfg = cfg.get(f'{loader}_dataloader')
         if loader_cfg is None:
             continue
-        loader_cfg.dataset = dict(
+        ann_file = str((out / f'{split}.json').resolve())
+        images = dict(
             type='CocoDataset',
-            ann_file=str((out / f'{split}.json').resolve()),
+            ann_file=ann_file,
             data_prefix=dict(img=f'{data.folder.resolve()}/'),
             metainfo=metainfo,
             test_mode=loader != 'train',
             filter_cfg=dict(filter_empty_gt=False),
-            pipeline=with_pipeline(loader_cfg.dataset).pipeline,
         )
+        loader_cfg.dataset = _with_images(loader_cfg.dataset, images)
         if loader != 'train':
-            evaluator = dict(
-                type='mmdet_setdet.CocoMetric', metric='bbox', ann_file=loader_cfg.dataset.ann_file
-            )
+            evaluator = dict(type='mmdet_setdet.CocoMetric', metric='bbox', ann_file=ann_file)
             cfg[f'{loader}_evaluator'] = evaluator
     for key, _ in head_class_counts(cfg.model, 'model'):
         cfg.merge_from_dict({key: len(data.classes)})
+
+
+def _with_images(dataset: ConfigDict, images: dict) -> dict:
+    """Return the config of a data set with other images, through the same pipelines.
+
+    One that mixes images, as for mosaics, has a pipeline of its own and stays around the new data set.
+    """
+    dataset = with_pipeline(dataset)
+    if 'dataset' in dataset:
+        return dict(dataset, dataset=_with_images(dataset.dataset, images))
+    return dict(images, pipeline=dataset.pipeline)
