@@ -16,7 +16,7 @@ from ..models.dense_heads import OTAHead
 from ..registry import TRANSFORMS
 from ..runtime import ModelInfo
 from ..version import __version__
-from .graphs import ClassGraph, DenseGraph, Graph
+from .graphs import ClassGraph, DenseGraph, Graph, SetGraph
 
 
 def describe(
@@ -36,7 +36,7 @@ def describe(
         precision (str): See :func:`export_model`.
 
     Raises:
-        InputError: The test pipeline resizes in a way that the runtime does not know.
+        InputError: The test pipeline resizes, or ``test_cfg.nms`` suppresses, in a way that the runtime does not know.
     """
     pixels = graph.model.data_preprocessor
     channels = getattr(pixels, 'mean', None), getattr(pixels, 'std', None)
@@ -52,6 +52,7 @@ def describe(
         task='classification' if isinstance(graph, ClassGraph) else 'detection',
         outputs='raw' if getattr(graph, 'raw', False) else 'results',
         nms=_nms(graph) if isinstance(graph, DenseGraph) else None,
+        max_overlap=_max_overlap(graph) if isinstance(graph, SetGraph) else None,
         fixed=fixed or {},
         precision=precision,
         **_resizing(cfg),
@@ -102,6 +103,17 @@ def _nms(graph: DenseGraph) -> dict:
         one_per_cell=isinstance(head, OTAHead),
         drops_empty=isinstance(head, OTAHead),
     )
+
+
+def _max_overlap(graph: SetGraph) -> float | None:
+    nms = graph.model.bbox_head.test_cfg.get('nms')
+    if not nms or graph.raw:
+        return None
+    if nms.keys() != {'type', 'iou_threshold'} or nms['type'] != 'nms':
+        raise InputError(
+            f"model.test_cfg.nms={dict(nms)} cannot be exported; dict(type='nms', iou_threshold=...) can"
+        )
+    return nms['iou_threshold']
 
 
 def _resizing(cfg: Config) -> dict:

@@ -1,4 +1,5 @@
-"""What a dense head's predictions need after the model: the best of each level, and non-maximum suppression (NMS).
+"""What is left of predictions after the model: of a dense head's the best of each level, without duplicates by
+non-maximum suppression (NMS), which results of set prediction can have, too.
 
 The computation is mmdet's (``filter_scores_and_topk`` and ``batched_nms``), in numpy.
 """
@@ -41,14 +42,27 @@ def select(
 
     order = np.argsort(-scores, kind='stable')
     boxes, scores, labels = boxes[order], scores[order], labels[order]
-    # Classes are moved apart, so that one pass serves all of them.
-    apart = boxes + (labels * (boxes.max(initial=0) + 1))[:, None]
-    index = suppress(apart, nms['iou_threshold'])[: nms['max_per_img']]
+    index = suppress_by_class(boxes, labels, nms['iou_threshold'])[: nms['max_per_img']]
     boxes = boxes[index].clip(0, [*image_size[::-1]] * 2)
     if nms['drops_empty']:
         is_kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
         boxes, index = boxes[is_kept], index[is_kept]
     return dict(boxes=boxes, scores=scores[index], labels=labels[index])
+
+
+def without_duplicates(results: dict[str, np.ndarray], max_overlap: float) -> dict[str, np.ndarray]:
+    """Leave out the results of set prediction that overlap a better one of their class by more.
+
+    Args:
+        results (dict[str, np.ndarray]): ``boxes`` (N, 4), ``scores`` and ``labels`` (N, ), best first, and perhaps
+            ``queries`` (N, ) and ``attention`` (N, h, w). What is said of all queries stays: ``layer_boxes`` and so on.
+        max_overlap (float): The largest IoU of two results of a class.
+    """
+    index = suppress_by_class(results['boxes'], results['labels'], max_overlap)
+    return {
+        name: values if name.startswith('layer_') else values[index]
+        for name, values in results.items()
+    }
 
 
 def _best_of_level(scores: np.ndarray, first: int, nms: dict) -> np.ndarray:
@@ -61,6 +75,13 @@ def _best_of_level(scores: np.ndarray, first: int, nms: dict) -> np.ndarray:
         best = np.argsort(-scores[place, labels], kind='stable')[:limit]
         place, labels = place[best], labels[best]
     return np.stack([place + first, labels])
+
+
+def suppress_by_class(boxes: np.ndarray, labels: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Return the same as :func:`suppress`, each class by itself."""
+    # Classes are moved apart, so that one pass serves all of them.
+    apart = boxes + (labels * (boxes.max(initial=0) + 1))[:, None]
+    return suppress(apart, iou_threshold)
 
 
 def suppress(boxes: np.ndarray, iou_threshold: float) -> np.ndarray:

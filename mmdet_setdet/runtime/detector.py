@@ -91,6 +91,8 @@ class Detector:
             output = {name: array[index] for name, array in outputs.items()}
             if self.info.nms is not None:
                 output = dense.select(output, tensor.shape[2:], size, self.info.nms)
+            if self.info.max_overlap is not None:
+                output = dense.without_duplicates(output, self.info.max_overlap)
             if 'attention' in output:
                 output['attention'] = _without_padding(output['attention'], size, tensor.shape[2:])
             results.append(self._in_pixels(output, image, size))

@@ -30,6 +30,8 @@ class ModelInfo:
             level, ``one_per_cell`` (not more of a level than it has predictions), ``drops_empty`` (boxes beside
             the image), ``iou_threshold``, ``max_per_img``, ``strides`` and ``priors_per_cell``. None for set
             prediction.
+        max_overlap (float | None): Of set prediction: results that overlap a better one of their class by a larger IoU
+            are left out; None leaves all.
         fixed (dict[str, int]): The sizes that cannot change: ``batch``, ``height`` and ``width``.
         precision (str): 'float32', 'float16' or 'int8'.
     """
@@ -47,6 +49,7 @@ class ModelInfo:
     task: str = 'detection'
     outputs: str = 'results'
     nms: dict | None = None
+    max_overlap: float | None = None
     fixed: dict[str, int] = field(default_factory=dict)
     precision: str = 'float32'
 

@@ -1,11 +1,11 @@
-"""The runtime's choice among a dense head's boxes is mmdet's."""
+"""The runtime's choice among boxes is mmdet's and mmcv's."""
 
 import numpy as np
 import pytest
 import torch
 from mmcv.ops import batched_nms, nms
 
-from mmdet_setdet.runtime.dense import select, suppress
+from mmdet_setdet.runtime.dense import select, suppress, without_duplicates
 
 
 def random_boxes(count, seed=0):
@@ -59,3 +59,26 @@ def test_nothing_above_the_threshold_is_no_detection():
     settings.update(strides=[64], priors_per_cell=5, one_per_cell=False, drops_empty=False)
     found = select(predictions, (64, 64), (128, 128), settings)
     assert [len(found[name]) for name in ('boxes', 'scores', 'labels')] == [0, 0, 0]
+
+
+def test_results_of_set_prediction_lose_the_duplicates_of_their_class():
+    count = 60
+    random = np.random.default_rng(0)
+    results = dict(
+        boxes=random_boxes(count),
+        scores=np.linspace(1, 0, count, dtype=np.float32),
+        labels=random.integers(0, 3, count),
+        queries=random.permutation(count),
+        attention=random.uniform(0, 1, (count, 2, 3)),
+        layer_boxes=random.uniform(0, 1, (2, count, 4)),
+    )
+    boxes, scores, labels = (
+        torch.from_numpy(results[name]) for name in ('boxes', 'scores', 'labels')
+    )
+    _, kept = batched_nms(boxes, scores, labels, dict(type='nms', iou_threshold=0.3))
+    assert 10 < len(kept) < 50
+    actual = without_duplicates(results, 0.3)
+    assert actual.keys() == results.keys()
+    for name in ('boxes', 'scores', 'labels', 'queries', 'attention'):
+        np.testing.assert_array_equal(actual[name], results[name][kept])
+    assert actual['layer_boxes'] is results['layer_boxes']

@@ -1,6 +1,7 @@
 """What the boxes of an image can be turned into."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,3 +76,21 @@ def test_attention_is_cut_to_the_image_and_follows_the_boxes(monkeypatch):
     assert low.layers.attention.shape == (2, 1, 3)
     assert whole.layers.attention[1].tolist() == [[0, 1, 0], [0, 0, 0]]
     assert whole[[1]].layers.attention.argmax() == 1
+
+
+class DuplicatesSession(PaddedSession):
+    """The same, with three boxes in one place."""
+
+    info = replace(PaddedSession.info, max_overlap=0.5)
+
+    def __call__(self, images, sizes):
+        outputs = super().__call__(images, sizes)
+        return dict(outputs, boxes=outputs['boxes'] + [2, 3, 10, 20])
+
+
+def test_duplicates_are_left_out_where_the_file_says_so(monkeypatch):
+    monkeypatch.setattr(detector, 'open_session', lambda path, threads: DuplicatesSession())
+    found = Detector('model.onnx')(np.zeros((64, 96, 3), np.uint8), score=0.0)
+    assert found.boxes.tolist() == [[2, 3, 10, 20]]
+    assert found.layers.boxes.shape == (3, 4)
+    assert found.layers.attention.tolist() == [[[1, 0, 0], [0, 0, 0]]]

@@ -150,6 +150,34 @@ def test_the_choice_among_the_boxes_of_a_dense_head_is_the_runtimes(
     np.testing.assert_array_equal(np.float32(actual['boxes']['data']), expected['boxes'].flatten())
 
 
+def test_the_duplicates_of_set_prediction_are_the_runtimes(module):
+    count = 40
+    random = np.random.default_rng(0)
+    low = random.uniform(0, 40, (count, 2))
+    results = dict(
+        boxes=np.concatenate([low, low + random.uniform(5, 30, (count, 2))], 1),
+        scores=np.linspace(1, 0, count),
+        labels=random.integers(0, 3, count),
+        queries=random.permutation(count),
+        attention=random.uniform(0, 1, (count, 2, 3)),
+        layer_scores=random.uniform(0, 1, (2, count)),
+    )
+    results = {name: values.astype(np.float32) for name, values in results.items()}
+    expected = dense.without_duplicates(results, 0.1)
+    assert 10 < len(expected['scores']) < 30
+    body = """
+    const [outputs, maxOverlap] = args;
+    for (const output of Object.values(outputs)) output.data = Float32Array.from(output.data);
+    const kept = Object.entries(m.withoutDuplicates(outputs, maxOverlap));
+    return Object.fromEntries(kept.map(([name, { data }]) => [name, [...data]]));
+    """
+    outputs = {name: dict(data=values.flatten().tolist()) for name, values in results.items()}
+    actual = module('dense', body, outputs, 0.1)
+    assert actual.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(np.float32(actual[name]), values.flatten())
+
+
 @pytest.fixture
 def runtime_package():
     """The npm package of ONNX Runtime for browsers, which is too large for the repository."""

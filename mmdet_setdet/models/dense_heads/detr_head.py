@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
+from mmcv.ops import batched_nms
 from mmdet.models.layers.transformer import inverse_sigmoid
 from mmdet.models.task_modules.assigners import HungarianAssigner as MMDetHungarianAssigner
 from mmdet.structures import SampleList
@@ -55,7 +56,9 @@ class DETRHead(BaseModule):
         log_layers (bool): Return every loss term of every layer under mmdet's names (``d0.loss_cls``,
             ``d0.dn_loss_bbox``), instead of sums. Each logged scalar costs a device sync.
         train_cfg (dict, optional): Has ``assigner``.
-        test_cfg (dict, optional): ``max_per_img``, the number of results per image.
+        test_cfg (dict, optional): ``max_per_img``, the number of results per image, and ``nms``, by which mmcv removes
+            duplicates among them, e.g. ``dict(type='nms', iou_threshold=0.7)``. By default all stay: a trained DETR has
+            few. One that has learnt for a few hundred steps has many.
         init_cfg (dict, optional): Initialisation, as in mmengine.
 
     Raises:
@@ -335,13 +338,18 @@ class DETRHead(BaseModule):
         """
         boxes, scores, labels, queries = self.best(*self.last_layer(**states))
         metas = [sample.metainfo for sample in batch_data_samples]
+        boxes = _in_pixels(boxes, metas, rescale)
+        names = ('bboxes', 'scores', 'labels', 'queries')
         results = [
-            InstanceData(bboxes=bboxes, scores=scores, labels=labels)
-            for bboxes, scores, labels in zip(_in_pixels(boxes, metas, rescale), scores, labels)
+            InstanceData(**dict(zip(names, values)))
+            for values in zip(boxes, scores, labels, queries)
         ]
-        if with_queries:
-            for result, result_queries in zip(results, queries):
-                result.queries = result_queries
+        nms = self.test_cfg.get('nms')
+        if nms:
+            results = [_without_duplicates(result, nms) for result in results]
+        if not with_queries:
+            for result in results:
+                result.pop('queries')
         return results
 
     def last_layer(self, **states: Tensor) -> tuple[Tensor, Tensor]:
@@ -414,6 +422,14 @@ def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for layer, value in enumerate(others):
             named[f'd{layer}.{prefix}{term}'] = value
     return named
+
+
+def _without_duplicates(result: InstanceData, nms: dict) -> InstanceData:
+    """Leave out what mmcv's ``nms`` takes for another box of an object, class by class."""
+    detections, kept = batched_nms(result.bboxes.float(), result.scores, result.labels, nms)
+    result = result[kept]
+    result.scores = detections[:, -1]
+    return result
 
 
 def _in_pixels(boxes: Tensor, metas: Sequence[dict], rescale: bool) -> Tensor:

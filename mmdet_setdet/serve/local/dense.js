@@ -1,4 +1,4 @@
-// The detections among a dense head's predictions, by non-maximum suppression (NMS): runtime/dense.py.
+// What is left of predictions, without duplicates by non-maximum suppression (NMS): runtime/dense.py.
 
 // The model's outputs, of one image of a padded size and its own -> {boxes, scores, labels} of its detections; each has
 // its numbers under `data`.
@@ -29,6 +29,25 @@ export function select(outputs, [width, height], [imageWidth, imageHeight], { nm
     scores: { data: best.map(({ score }) => score) },
     labels: { data: best.map(({ label }) => label) },
   };
+}
+
+// The results of set prediction, best first, without those that overlap a better one of their class by more.
+export function withoutDuplicates(outputs, maxOverlap) {
+  const { scores, labels } = outputs;
+  const boxes = outputs.boxes.data;
+  const found = Array.from(scores.data, (_, index) => ({
+    box: boxes.subarray(4 * index, 4 * index + 4),
+    label: labels.data[index],
+    index,
+  }));
+  const kept = suppress(found, maxOverlap).map(({ index }) => index);
+  const rest = Object.entries(outputs).filter(([name]) => !name.startsWith('layer_'));
+  const fewer = rest.map(([name, { dims, data }]) => {
+    const size = data.length / found.length;
+    const parts = kept.map((index) => [...data.subarray(size * index, size * index + size)]);
+    return [name, { dims, data: data.constructor.from(parts.flat()) }];
+  });
+  return { ...outputs, ...Object.fromEntries(fewer) };
 }
 
 function bestOfLevel(scores, first, end, classCount, nms) {

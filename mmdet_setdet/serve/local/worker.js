@@ -1,6 +1,6 @@
 // The model in the browser: an image file -> boxes, as runtime/detector.py finds them.
 
-import { select } from './dense.js';
+import { select, withoutDuplicates } from './dense.js';
 import { decode, prepare } from './images.js';
 import * as ort from './ort.js';
 
@@ -22,7 +22,7 @@ async function detect(file, info) {
   const image = await decode(file);
   const { tensor, size, padded } = prepare(image, info);
   const outputs = await run(tensor, size, padded);
-  const results = info.nms ? select(outputs, padded, size, info) : outputs;
+  const results = resultsOf(outputs, padded, size, info);
   const inPixels = toPixels(image, size);
   const answer = { width: image.width, height: image.height };
   answer.objects = Array.from(results.scores.data, (score, index) => ({
@@ -32,9 +32,15 @@ async function detect(file, info) {
     query: results.queries?.data[index],
   }));
   if (outputs.layer_boxes) answer.layers = layersOf(outputs, inPixels);
-  if (outputs.attention) addAttention(answer, outputs.attention, size, padded);
+  if (results.attention) addAttention(answer, results.attention, size, padded);
   answer.objects = answer.objects.filter(({ score }) => score >= info.least_score);
   return answer;
+}
+
+function resultsOf(outputs, padded, size, info) {
+  if (info.nms) return select(outputs, padded, size, info);
+  const maxOverlap = info.max_overlap ?? null;
+  return maxOverlap === null ? outputs : withoutDuplicates(outputs, maxOverlap);
 }
 
 // Outputs by name, each with its `dims` and its `data` as a flat array of numbers.

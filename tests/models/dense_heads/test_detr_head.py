@@ -6,6 +6,7 @@ from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_overlaps
 
 from mmdet_setdet.models.assignment import Matches
 from mmdet_setdet.models.ground_truths import GroundTruths
@@ -106,3 +107,30 @@ def test_softmax_has_mmdets_weight_of_classes_and_of_no_object():
     changes = {'bbox_head.loss_cls.class_weight': 2.0, 'bbox_head.loss_cls.bg_cls_weight': 0.3}
     head = MODELS.build(small_model_cfg('detr_r50_150e.py', **changes)).bbox_head
     assert head.loss_cls.class_weight == [2.0] * 80 + [0.3]
+
+
+def without_duplicates(result, threshold):
+    """Keep a result if no better one that is kept has its class and overlaps it by more."""
+    kept = []
+    overlaps = bbox_overlaps(result.bboxes, result.bboxes)
+    for index, label in enumerate(result.labels):
+        if all(result.labels[i] != label or overlaps[i, index] <= threshold for i in kept):
+            kept.append(index)
+    return result[kept]
+
+
+@pytest.mark.parametrize('rescale', [True, False])
+@torch.no_grad()
+def test_duplicates_are_left_out_if_asked_for(rescale):
+    inputs, samples = ragged_batch()
+    model = dn_model(**{'test_cfg.max_per_img': 60, 'bbox_head.num_classes': 3}).eval()
+    before = model.predict(inputs, samples, rescale)
+    every = [sample.pred_instances for sample in before]
+    model.bbox_head.test_cfg['nms'] = dict(type='nms', iou_threshold=0.4)
+    found = [sample.pred_instances for sample in model.predict(inputs, samples, rescale)]
+    for one, other in zip(every, found):
+        expected = without_duplicates(one, 0.4)
+        assert 5 < len(expected) < 55
+        assert other.keys() == one.keys()
+        for name, values in expected.items():
+            torch.testing.assert_close(other[name], values)
