@@ -41,4 +41,4 @@ model = dict(
                 dict(type='BBoxL1Cost', weight=5., box_format='xywh'),
                 dict(type='IoUCost', iou_mode='giou', weight=2.),
             ])),
-    test_cfg=dict(max_per_img=300))
+    test_cfg=dict(max_per_img=300, nms={}))

@@ -32,4 +32,4 @@ model = dict(
         loss_bbox=dict(type='L1Loss', loss_weight=5.),
         loss_iou=dict(type='GIoULoss', loss_weight=2.)),
     train_cfg=_base_.detr_matching,
-    test_cfg=dict(max_per_img=100))
+    test_cfg=dict(max_per_img=100, nms={}))

@@ -15,4 +15,4 @@ model = dict(
     decoder=dict(type='mmdet_setdet.DINODecoder'),
     positional_encoding=dict(temperature=20, offset=0.),
     bbox_head=dict(type='mmdet_setdet.DINOHead'),
-    test_cfg=dict(max_per_img=300))
+    test_cfg=dict(max_per_img=300, nms={}))

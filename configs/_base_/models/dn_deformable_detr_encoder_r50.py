@@ -18,4 +18,4 @@ model = dict(
             ffn_cfg=_base_.ffn)),
     positional_encoding=dict(temperature=20, offset=0.),
     bbox_head=dict(type='mmdet_setdet.DABDETRHead'),
-    test_cfg=dict(max_per_img=300))
+    test_cfg=dict(max_per_img=300, nms={}))

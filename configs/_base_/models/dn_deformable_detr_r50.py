@@ -37,4 +37,4 @@ model = dict(
             ffn_cfg=ffn)),
     positional_encoding=dict(temperature=10000, offset=-0.5),
     bbox_head=dict(type='mmdet_setdet.DeformableDETRHead'),
-    test_cfg=dict(max_per_img=100))
+    test_cfg=dict(max_per_img=100, nms={}))
