@@ -7,7 +7,6 @@ each cost is one batched expression of the P = L * B problems: predictions (P, Q
 """
 
 from collections.abc import Callable, Iterator
-from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -47,15 +46,19 @@ class Problems(NamedTuple):
         index = self.labels[:, None].expand(-1, scores.shape[1], -1)
         return scores.gather(2, index).transpose(1, 2).contiguous()
 
-    def split(self) -> Iterator['Problems']:
-        """Yield as many problems at a time as a CPU's cache holds; all at once on other devices.
+    @property
+    def at_a_time(self) -> int:
+        """int: As many problems as a CPU's cache holds; all of them on other devices.
 
         With 100 objects per image that halves the time, with 300 it takes a sixth.
         """
         num_pairs = self.labels.shape[1] * self.boxes.shape[1]
         is_cached = self.boxes.device.type == 'cpu' and num_pairs
-        size = max(CACHED_PAIRS // num_pairs, 1) if is_cached else len(self.boxes)
-        yield from map(Problems._make, zip(*(part.split(size) for part in self)))
+        return max(CACHED_PAIRS // num_pairs, 1) if is_cached else len(self.boxes)
+
+    def split(self) -> Iterator['Problems']:
+        """Yield :attr:`at_a_time` problems after each other."""
+        yield from map(Problems._make, zip(*(part.split(self.at_a_time) for part in self)))
 
 
 def softmax_cost(cost: ClassificationCost, problems: Problems) -> Tensor:
@@ -112,17 +115,17 @@ def iou_cost(cost: IoUCost, problems: Problems) -> Tensor:
     # mmdet's bbox_overlaps works on tensors (..., 2), which a CPU cannot vectorise: 5 to 10 times slower.
     coordinates = _coordinate_pairs(corners, gt_corners)
     (left, gt_left), (top, gt_top), (right, gt_right), (bottom, gt_bottom) = coordinates
-    inter_width = torch.minimum(right, gt_right) - torch.maximum(left, gt_left)
-    inter_height = torch.minimum(bottom, gt_bottom) - torch.maximum(top, gt_top)
+    width, height = right - left, bottom - top
+    gt_width, gt_height = gt_right - gt_left, gt_bottom - gt_top
+    # Below 0 where there is a gap. With it their hull is as wide as both boxes together, less what they share.
+    inter_width = torch.minimum(right, gt_right).sub_(torch.maximum(left, gt_left))
+    inter_height = torch.minimum(bottom, gt_bottom).sub_(torch.maximum(top, gt_top))
+    hull = (width + gt_width).sub_(inter_width)
+    hull *= (height + gt_height).sub_(inter_height)
     inter = inter_width.clamp_(min=0).mul_(inter_height.clamp_(min=0))
-    area = (right - left) * (bottom - top)
-    gt_area = (gt_right - gt_left) * (gt_bottom - gt_top)
-    union = (area + gt_area).sub_(inter).clamp_(min=1e-6)
-    hull = torch.maximum(right, gt_right) - torch.minimum(left, gt_left)
-    hull *= torch.maximum(bottom, gt_bottom) - torch.minimum(top, gt_top)
+    union = (width * height + gt_width * gt_height).sub_(inter).clamp_(min=1e-6)
     # Minus GIoU is 1 - IoU - union / hull.
-    one_minus_iou = 1 - inter.div_(union)
-    return one_minus_iou.sub_(union.div_(hull.clamp_(min=1e-6)))
+    return (1 - inter.div_(union)).sub_(union.div_(hull.clamp_(min=1e-6)))
 
 
 BATCHED: dict[type[BaseMatchCost], Callable[..., Tensor]] = {
@@ -165,14 +168,12 @@ def pairwise_costs(
         gts.labels.repeat(num_layers, 1),
         gts.boxes.repeat(num_layers, 1, 1),
     )
-    parts = [_weighted_sum(match_costs, part) for part in problems.split()]
-    table = torch.cat(parts) if len(parts) > 1 else parts[0]
+    num_problems, num_queries, _ = problems.boxes.shape
+    table = problems.boxes.new_zeros(num_problems, problems.labels.shape[1], num_queries)
+    for part, costs in zip(problems.split(), table.split(problems.at_a_time)):
+        for cost in match_costs:
+            costs.add_(BATCHED[type(cost)](cost, part), alpha=cost.weight)
     return table.unflatten(0, (num_layers, -1)).transpose(2, 3)
-
-
-def _weighted_sum(match_costs: list[BaseMatchCost], problems: Problems) -> Tensor:
-    terms = (BATCHED[type(cost)](cost, problems).mul_(cost.weight) for cost in match_costs)
-    return reduce(Tensor.add_, terms)
 
 
 def _coordinate_pairs(boxes: Tensor, gt_boxes: Tensor) -> list[tuple[Tensor, Tensor]]:
