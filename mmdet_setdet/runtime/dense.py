@@ -1,5 +1,4 @@
-"""What is left of predictions after the model: of a dense head's the best of each level, without duplicates by
-non-maximum suppression (NMS), which results of set prediction can have, too.
+"""What is left of predictions: the best of each level of a dense head, no duplicates (non-maximum suppression, NMS).
 
 The computation is mmdet's (``filter_scores_and_topk`` and ``batched_nms``), in numpy.
 """

@@ -58,7 +58,7 @@ class DETRHead(BaseModule):
         train_cfg (dict, optional): Has ``assigner``.
         test_cfg (dict, optional): ``max_per_img``, the number of results per image, and ``nms``, by which mmcv removes
             duplicates among them, e.g. ``dict(type='nms', iou_threshold=0.7)``. By default all stay: a trained DETR has
-            few. One that has learnt for a few hundred steps has many.
+            few. One that has learnt for a few hundred steps has many. Our configs have it empty, for options to fill.
         init_cfg (dict, optional): Initialisation, as in mmengine.
 
     Raises:
@@ -338,18 +338,16 @@ class DETRHead(BaseModule):
         """
         boxes, scores, labels, queries = self.best(*self.last_layer(**states))
         metas = [sample.metainfo for sample in batch_data_samples]
-        boxes = _in_pixels(boxes, metas, rescale)
-        names = ('bboxes', 'scores', 'labels', 'queries')
         results = [
-            InstanceData(**dict(zip(names, values)))
-            for values in zip(boxes, scores, labels, queries)
+            InstanceData(bboxes=bboxes, scores=scores, labels=labels)
+            for bboxes, scores, labels in zip(_in_pixels(boxes, metas, rescale), scores, labels)
         ]
+        if with_queries:
+            for result, result_queries in zip(results, queries):
+                result.queries = result_queries
         nms = self.test_cfg.get('nms')
         if nms:
             results = [_without_duplicates(result, nms) for result in results]
-        if not with_queries:
-            for result in results:
-                result.pop('queries')
         return results
 
     def last_layer(self, **states: Tensor) -> tuple[Tensor, Tensor]:

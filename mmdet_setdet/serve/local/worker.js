@@ -39,8 +39,7 @@ async function detect(file, info) {
 
 function resultsOf(outputs, padded, size, info) {
   if (info.nms) return select(outputs, padded, size, info);
-  const maxOverlap = info.max_overlap ?? null;
-  return maxOverlap === null ? outputs : withoutDuplicates(outputs, maxOverlap);
+  return info.max_overlap === null ? outputs : withoutDuplicates(outputs, info.max_overlap);
 }
 
 // Outputs by name, each with its `dims` and its `data` as a flat array of numbers.

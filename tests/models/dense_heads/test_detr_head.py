@@ -6,10 +6,10 @@ from benchmarks.models import perturb_weights
 from helpers.batches import ragged_batch
 from helpers.configs import small_model_cfg
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox_overlaps
 
 from mmdet_setdet.models.assignment import Matches
 from mmdet_setdet.models.ground_truths import GroundTruths
+from mmdet_setdet.runtime.dense import suppress_by_class
 
 TERMS = ('loss_cls', 'loss_bbox', 'loss_iou')
 
@@ -109,16 +109,6 @@ def test_softmax_has_mmdets_weight_of_classes_and_of_no_object():
     assert head.loss_cls.class_weight == [2.0] * 80 + [0.3]
 
 
-def without_duplicates(result, threshold):
-    """Keep a result if no better one that is kept has its class and overlaps it by more."""
-    kept = []
-    overlaps = bbox_overlaps(result.bboxes, result.bboxes)
-    for index, label in enumerate(result.labels):
-        if all(result.labels[i] != label or overlaps[i, index] <= threshold for i in kept):
-            kept.append(index)
-    return result[kept]
-
-
 @pytest.mark.parametrize('rescale', [True, False])
 @torch.no_grad()
 def test_duplicates_are_left_out_if_asked_for(rescale):
@@ -129,7 +119,7 @@ def test_duplicates_are_left_out_if_asked_for(rescale):
     model.bbox_head.test_cfg['nms'] = dict(type='nms', iou_threshold=0.4)
     found = [sample.pred_instances for sample in model.predict(inputs, samples, rescale)]
     for one, other in zip(every, found):
-        expected = without_duplicates(one, 0.4)
+        expected = one[suppress_by_class(one.bboxes.numpy(), one.labels.numpy(), 0.4)]
         assert 5 < len(expected) < 55
         assert set(other.keys()) == set(one.keys())
         for name, values in expected.items():
