@@ -117,13 +117,15 @@ def main(argv: Sequence[str] | None = None) -> list[Measurement]:
     )
     print(f'torch {torch.__version__}, {device}, {args.dtype}; medians of {args.repeats}')
     measurements = []
-    for row in args.rows:
-        for case in ROWS[row](options):
-            measurements += measure(row, case, options.repeats, options.device)
-            if args.json:
-                entries = [measurement.as_dict() for measurement in measurements]
-                args.json.write_text(json.dumps(entries, indent=1) + '\n')
-    print(as_table(measurements))
+    try:
+        for row in args.rows:
+            for case in ROWS[row](options):
+                measurements += measure(row, case, options.repeats, options.device)
+                if args.json:
+                    entries = [measurement.as_dict() for measurement in measurements]
+                    args.json.write_text(json.dumps(entries, indent=1) + '\n')
+    finally:  # a row that fails does not take with it what was measured before
+        print(as_table(measurements))
     if args.plot:
         plot_growth(measurements, args.plot)
     return measurements

@@ -30,7 +30,7 @@ model = dict(
     bbox_head=dict(num_classes=6, embed_dims=width, loss_cls=dict(loss_weight=2.)),
     test_cfg=dict(max_per_img=100))
 
-max_iters = 2000
+max_iters = 2700
 warm_up = 100
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
 optim_wrapper = dict(

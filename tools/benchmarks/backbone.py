@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_setdet.registry import MODELS
 
+from .machine import count_operations, matrix_products
 from .models import perturb_weights
 from .options import Options
 from .peers.checkouts import find_checkout
@@ -16,7 +16,6 @@ from .timing import Case, Contender, max_abs_diff
 
 SIZES = ((4, 224, 224), (1, 800, 1216))  # images, height, width
 SIDES = (224, 448, 672, 896, 1120, 1344)
-MATRIX = 2048  # rows and columns of matrices whose product runs at the machine's full rate
 
 
 def cases(options: Options) -> Iterator[Case]:
@@ -44,10 +43,7 @@ def _case(
     training: bool,
     at: tuple[str, float] | None = None,
 ) -> Case:
-    """Return ours against the authors' code and against matrix products of as many operations.
-
-    The ratio to the latter is the share of the machine's matrix rate that ours reaches.
-    """
+    """Return ours against the authors' code and against matrix products of as many operations."""
     images, height, width = size
     generator = torch.Generator().manual_seed(options.seed)
     x = torch.randn(images, 3, height, width, generator=generator).to(options.device)
@@ -62,12 +58,9 @@ def _case(
         authors = build_crossformer(arch, form)
         authors.load_state_dict(ours.state_dict(), strict=False)
         peers.append(contender("authors'", authors, x, training, options))
-    with FlopCounterMode(
-        display=False
-    ) as counter:  # with a graph: it does not see a CPU's fused attention
-        ours.to(options.device)(x)
-    operations = counter.get_total_flops() * (3 if training else 1)
-    peers.append(_matrix_products(operations, options))
+    ours.to(options.device)
+    operations = count_operations(lambda: ours(x)) * (3 if training else 1)
+    peers.append(matrix_products(operations, options))
     mode = 'training' if training else 'forward'
     return Case(
         f'CrossFormer {arch} {images} x {height}x{width}, {mode}, {operations / 1e9:.0f} GFLOP',
@@ -110,16 +103,3 @@ def contender(
         if training
         else Contender(name, infer, infer)
     )
-
-
-def _matrix_products(operations: int, options: Options) -> Contender:
-    """Multiply matrices that suit the machine best, in as many floating point operations (at least 8 million)."""
-    rows = max(operations // (2 * MATRIX**2), 1)
-    left = torch.randn(rows, MATRIX, device=options.device)
-    right = torch.randn(MATRIX, MATRIX, device=options.device)
-
-    def multiply() -> Tensor:
-        with torch.no_grad(), options.precision():
-            return left @ right
-
-    return Contender('matrix products', multiply)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from .machine import count_operations, matrix_products
 from .models import mmdet_model, our_model, random_batch
 from .options import Options
 from .peers.detr_authors import AuthorsModel, load_detr, load_dn_detr
@@ -26,6 +27,7 @@ def cases(options: Options) -> Iterator[Case]:
     peers = [mmdet_contender('mmdet', mmdets, batch, options)]
     peers += authors_contenders(load_detr(options, ours.state_dict()), batch, options)
     peers += transformers_contenders(build_detr(options, ours.state_dict()), batch, options)
+    peers.append(best_of_machine(ours, batch, options))
     yield Case(
         f'DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff
     )
@@ -42,6 +44,7 @@ def cases(options: Options) -> Iterator[Case]:
     ours = our_model('dn_detr_r50_50e', options, mmdets.state_dict())
     peers = [mmdet_contender('mmdet DAB-DETR', mmdets, batch, options, comparable=False)]
     peers += authors_contenders(load_dn_detr(options, ours.state_dict()), batch, options)
+    peers.append(best_of_machine(ours, batch, options))
     yield Case(
         f'DN-DETR R50, {shape}', mmdet_contender('ours', ours, batch, options), peers, max_abs_diff
     )
@@ -71,6 +74,13 @@ def mmdet_contender(
         return [logits[-1], boxes[-1]]
 
     return Contender(name, predict, last_layer if comparable else None)
+
+
+def best_of_machine(model: nn.Module, batch: Batch, options: Options) -> Contender:
+    """Return matrix products of as many operations as a forward pass takes."""
+    model.eval()
+    operations = count_operations(lambda: model(*batch, mode='tensor'))
+    return matrix_products(operations, options)
 
 
 def authors_contenders(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from .machine import count_operations, matrix_products
 from .models import mmdet_model, our_model, random_batch
 from .options import Options
 from .peers.detr_authors import load_dn_detr
@@ -23,7 +24,7 @@ def cases(options: Options) -> Iterator[Case]:
     shape = f'{batch_size} x {height}x{width}'
 
     sides = DNDETRSides(options)
-    peers = [sides.mmdets(batch), *sides.authors(batch)]
+    peers = [sides.mmdets(batch), *sides.authors(batch), sides.best_of_machine(batch)]
     yield Case(f'DN-DETR R50, {shape}', sides.ours(batch), peers, max_abs_diff)
 
     # New weights: those above have been trained on.
@@ -56,6 +57,13 @@ class DNDETRSides:
             return mmdet_loss(self._ours, *batch)
 
         return contender('ours', self._ours, loss, self.options, fused=True)
+
+    def best_of_machine(self, batch: tuple[Tensor, list]) -> Contender:
+        """Return matrix products of as many operations as our forward and backward pass take."""
+        self._ours.train()
+        operations = count_operations(lambda: mmdet_loss(self._ours, *batch).backward())
+        self._ours.zero_grad()
+        return matrix_products(operations, self.options)
 
     def mmdets(self, batch: tuple[Tensor, list]) -> Contender:
         """Return the training step of mmdet's DAB-DETR."""

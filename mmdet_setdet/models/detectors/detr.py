@@ -15,6 +15,7 @@ from ...registry import MODELS
 from ..dense_heads import DETRHead
 from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels
+from ..layers.fast import use_onednn
 from ..mask_heads.detr_mask_head import ImageFeatures
 from ..queries import BoxPosition, DenoisingQueries, GroupQueries, QueryGroup, joint_mask
 
@@ -81,6 +82,7 @@ class DETR(DetectionTransformer):
                     'model.freeze_detector=True requires a mask_head: it alone is trained then'
                 )
         self.mask_head = mask_head and MODELS.build(mask_head)
+        use_onednn(self)
 
     def _check_head(self, head_type: str | type) -> None:
         head_class = MODELS.mmdet.get(head_type) if isinstance(head_type, str) else head_type

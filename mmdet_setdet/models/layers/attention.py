@@ -1,15 +1,15 @@
-"""mmdet's attention modules, parameter for parameter, computed by torch's scaled_dot_product_attention.
+"""mmdet's attention modules, parameter for parameter, computed by :func:`.fast.attention`.
 
-mmdet's modules write the attention of every head, (B, heads, Q, K), to memory and keep it for backward; the fused
-kernels do not.
+mmdet's modules write the attention of every head, (B, heads, Q, K), to memory and keep it for backward. Here that is
+done only where it is fast, for few queries and keys on a CPU; torch's fused kernels do not need it.
 """
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
 from mmdet.models.layers.transformer.utils import ConditionalAttention as MMDetConditionalAttention
 from torch import Tensor
 
+from .fast import attention, linear
 from .feature_levels import FeatureLevels
 from .recording import record
 
@@ -45,7 +45,7 @@ def attend(
         allowed = is_key if allowed is None else allowed & is_key
     query, key, value = (_split_heads(x, num_heads) for x in (query, key, value))
     record(_weights, query, key, allowed)
-    output = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+    output = attention(query, key, value, allowed, dropout)
     return output.transpose(1, 2).flatten(2)
 
 
@@ -101,9 +101,9 @@ class MultiheadAttention(MMCVMultiheadAttention):
         w_q, w_k, w_v = self.attn.in_proj_weight.chunk(3)
         b_q, b_k, b_v = self.attn.in_proj_bias.chunk(3)
         output = attend(
-            F.linear(q, w_q, b_q),
-            F.linear(k, w_k, b_k),
-            F.linear(value, w_v, b_v),
+            linear(q, w_q, b_q),
+            linear(k, w_k, b_k),
+            linear(value, w_v, b_v),
             self.num_heads,
             attn_mask,
             key_padding_mask,

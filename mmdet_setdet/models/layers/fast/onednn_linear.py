@@ -4,14 +4,19 @@ torch takes MKL for matrices of float32 and oneDNN for convolutions. On an AMD E
 that occur here took 0.82 of MKL's time, with one thread 0.74.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import Linear as MMCVLinear
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
 from .switch import enabled, graph_is_rewritten
 
-_onednn = torch.ops.mkldnn._linear_pointwise if torch.backends.mkldnn.is_available() else None
+_has_onednn = torch.backends.mkldnn.is_available()
+_onednn = torch.ops.mkldnn._linear_pointwise if _has_onednn else None
+_onednn_has_bfloat16 = _has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Linear(nn.Linear):
@@ -20,6 +25,13 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         return linear(x, self.weight, self.bias)
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Make all linear layers of torch and mmcv in a model a :class:`Linear`; parameters and their names stay."""
+    for module in model.modules():
+        if getattr(type(module), 'forward', None) in (nn.Linear.forward, MMCVLinear.forward):
+            module.__class__ = Linear
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,11 +45,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         Tensor: (..., O).
     """
-    if not _suits_onednn(x, weight, bias):
-        return plain_linear(x, weight, bias)
-    if _needs_gradients(x, weight, bias):
-        return _Linear.apply(x, weight, bias, False)
-    return _product(x, weight, bias)
+    return _linear(x, weight, bias, plain_linear)
 
 
 def plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,16 +55,20 @@ def plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``linear(gelu(x), weight, bias)``; backward computes the GELU again rather than keep it."""
-    if _suits_onednn(x, weight, bias) and _needs_gradients(x, weight, bias):
-        return _Linear.apply(x, weight, bias, True)
-    return linear(F.gelu(x), weight, bias)
+    return _linear(x, weight, bias, plain_gelu_linear, gelu_before=True)
+
+
+def plain_gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """See :func:`gelu_linear`."""
+    return F.linear(F.gelu(x), weight, bias)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``gelu(linear(x, weight, bias))``; without gradients the GELU makes no pass of its own over memory."""
-    if _suits_onednn(x, weight, bias) and not _needs_gradients(x, weight, bias):
-        return _product(x, weight, bias, gelu=True)
-    return F.gelu(linear(x, weight, bias))
+    operands = _for_onednn(x, weight, bias)
+    if operands is None or _needs_gradients(*operands):
+        return F.gelu(linear(x, weight, bias))
+    return _product(*operands, gelu=True)
 
 
 def mlp(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
@@ -75,22 +87,44 @@ def plain_mlp(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
     return second(F.gelu(first(x)))
 
 
-def _suits_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Return whether torch would take MKL for this product, and oneDNN may take its place."""
-    if not enabled() or _onednn is None:
-        return False
-    if graph_is_rewritten() or torch.is_autocast_enabled('cpu'):
-        return False
+def _linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    plain: Callable[..., Tensor],
+    gelu_before: bool = False,
+) -> Tensor:
+    operands = _for_onednn(x, weight, bias)
+    if operands is None:
+        return plain(x, weight, bias)
+    needs_gradients = _needs_gradients(*operands)
+    x, weight, bias = operands
+    if needs_gradients:
+        # In rows, for oneDNN's product of more dimensions is a view, in which a ReLU must not write before backward.
+        rows = _Linear.apply(x.flatten(0, -2), weight, bias, gelu_before)
+        return rows.unflatten(0, x.shape[:-1])
+    return _product(F.gelu(x) if gelu_before else x, weight, bias)
+
+
+def _for_onednn(
+    x: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """Return the operands in the type to compute in, float32 or autocast's bfloat16; None: the product is torch's."""
+    if not enabled() or _onednn is None or graph_is_rewritten():
+        return None
     if not torch.backends.mkldnn.enabled or not torch.backends.mkl.is_available():
-        return False
+        return None
     operands = [x, weight] if bias is None else [x, weight, bias]
-    if not all(_is_cpu_float32(operand) for operand in operands):
-        return False
-    return x.dim() > 1 and x.numel() > 0
-
-
-def _is_cpu_float32(tensor: Tensor) -> bool:
-    return tensor.device.type == 'cpu' and tensor.dtype == torch.float32
+    if any(operand.device.type != 'cpu' for operand in operands) or x.dim() < 2 or not x.numel():
+        return None
+    if torch.is_autocast_enabled('cpu'):
+        dtype = torch.get_autocast_dtype('cpu')
+        if dtype != torch.bfloat16 or not _onednn_has_bfloat16:
+            return None
+        return x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
+    if any(operand.dtype != torch.float32 for operand in operands):
+        return None
+    return x, weight, bias
 
 
 def _needs_gradients(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -107,7 +141,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool =
 
 
 class _Linear(torch.autograd.Function):
-    """``linear(x)`` or, with ``gelu``, ``linear(gelu(x))``, by oneDNN.
+    """``linear(x)`` or, with ``gelu``, ``linear(gelu(x))``, by oneDNN, of rows x, (R, I).
 
     The gradient of x is oneDNN's too. That of the weight, both of whose operands are transposed, is faster by MKL.
     """
@@ -123,13 +157,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        rows = grad.flatten(0, -2)
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[1]:
             entered = F.gelu(x) if ctx.gelu else x
-            grad_weight = rows.t() @ entered.flatten(0, -2)
+            grad_weight = grad.t() @ entered
         if ctx.needs_input_grad[2]:
-            grad_bias = rows.sum(0)
+            grad_bias = grad.sum(0)
         if ctx.needs_input_grad[0]:
             grad_x = linear(grad, weight.t())
             if ctx.gelu:

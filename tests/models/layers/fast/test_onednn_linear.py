@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import Linear as MMCVLinear
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdet_setdet.models.layers.fast import Linear, linear, mlp, use_fast_paths
+from mmdet_setdet.models.layers.fast import Linear, linear, mlp, use_fast_paths, use_onednn
 from mmdet_setdet.models.layers.fast.onednn_linear import (
     gelu_linear,
     linear_gelu,
@@ -55,6 +56,7 @@ def test_equals_torch_with_its_gradients(operands, name, with_bias):
 
 
 def test_the_switch_chooses_the_path(operands):
+    operands[0] = operands[0][0]
     fast = linear(*operands)
     with use_fast_paths(False):
         plain = linear(*operands)
@@ -96,6 +98,14 @@ def test_only_required_gradients(operands):
     assert frozen_bias.grad is None
 
 
+def test_a_relu_may_write_into_the_product(operands):
+    results = []
+    for function in (linear, F.linear):
+        y = F.relu(function(*operands), inplace=True)
+        results.append([y, *torch.autograd.grad(y.square().sum(), operands)])
+    assert_all_close(*results, rtol=1e-4, atol=1e-4)
+
+
 def test_no_tokens(operands):
     _, weight, bias = operands
     assert linear(torch.zeros(0, 24), weight, bias).shape == (0, 40)
@@ -111,9 +121,35 @@ def test_one_token_without_batch(operands):
     assert_all_close(*results)
 
 
-def test_autocast_decides_the_type(operands):
+@pytest.mark.parametrize('name', PAIRS)
+def test_autocast_decides_the_type(operands, name):
+    fast, plain = PAIRS[name]
     with torch.autocast('cpu', torch.bfloat16):
-        assert linear(*operands).dtype == torch.bfloat16
+        got = fast(*operands)
+        with torch.no_grad():
+            inferred = fast(*operands)
+    assert got.dtype == inferred.dtype == torch.bfloat16
+    expected = plain(*operands)
+    torch.testing.assert_close(got.float(), expected, rtol=0.02, atol=0.2)
+    torch.testing.assert_close(inferred.float(), expected, rtol=0.02, atol=0.2)
+    gradients = torch.autograd.grad(got.float().mean(), operands)
+    expected_gradients = torch.autograd.grad(expected.mean(), operands)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(gradient, wanted, rtol=0.05, atol=1e-3)
+
+
+def test_a_model_of_torchs_and_mmcvs_layers_keeps_its_parameters():
+    model = nn.Sequential(nn.Linear(24, 40), nn.MultiheadAttention(40, 2), MMCVLinear(40, 8))
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
+    expected = model[2](model[0](x))
+    use_onednn(model)
+    assert all(isinstance(layer, Linear) for layer in (model[0], model[1].out_proj, model[2]))
+    torch.testing.assert_close(model[2](model[0](x)), expected)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, weights.pop(name), rtol=0, atol=0)
+    assert not weights
 
 
 @pytest.mark.parametrize('grad', [False, True])
