@@ -42,15 +42,8 @@ def attention(
     return weights @ value
 
 
-def plain_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    allowed: Tensor | None = None,
-    dropout: float = 0.0,
-) -> Tensor:
-    """See :func:`attention`."""
-    return F.scaled_dot_product_attention(query, key, value, allowed, dropout)
+# See :func:`attention`.
+plain_attention = F.scaled_dot_product_attention
 
 
 def biased_attention(
@@ -91,7 +84,7 @@ def plain_biased_attention(
     """See :func:`biased_attention`."""
     if bias is not None:
         bias = bias.to(query.dtype)[None]
-    return F.scaled_dot_product_attention(query, key, value, bias)
+    return plain_attention(query, key, value, bias)
 
 
 def _products_are_faster(query: Tensor, key: Tensor) -> bool:

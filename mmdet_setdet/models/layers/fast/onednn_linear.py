@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import Linear as MMCVLinear
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.flop_counter import register_flop_formula
 
 from .switch import enabled, graph_is_rewritten
@@ -17,6 +18,10 @@ from .switch import enabled, graph_is_rewritten
 _has_onednn = torch.backends.mkldnn.is_available()
 _onednn = torch.ops.mkldnn._linear_pointwise if _has_onednn else None
 _onednn_has_bfloat16 = _has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+# Those that add nothing to torch's; a subclass of somebody else may.
+LINEAR_LAYERS = {nn.Linear, NonDynamicallyQuantizableLinear, MMCVLinear}
 
 
 class Linear(nn.Linear):
@@ -30,7 +35,7 @@ class Linear(nn.Linear):
 def use_onednn(model: nn.Module) -> None:
     """Make all linear layers of torch and mmcv in a model a :class:`Linear`; parameters and their names stay."""
     for module in model.modules():
-        if getattr(type(module), 'forward', None) in (nn.Linear.forward, MMCVLinear.forward):
+        if type(module) in LINEAR_LAYERS:
             module.__class__ = Linear
 
 
@@ -65,8 +70,8 @@ def plain_gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``gelu(linear(x, weight, bias))``; without gradients the GELU makes no pass of its own over memory."""
-    operands = _for_onednn(x, weight, bias)
-    if operands is None or _needs_gradients(*operands):
+    operands = None if _needs_gradients(x, weight, bias) else _for_onednn(x, weight, bias)
+    if operands is None:
         return F.gelu(linear(x, weight, bias))
     return _product(*operands, gelu=True)
 
@@ -97,9 +102,8 @@ def _linear(
     operands = _for_onednn(x, weight, bias)
     if operands is None:
         return plain(x, weight, bias)
-    needs_gradients = _needs_gradients(*operands)
     x, weight, bias = operands
-    if needs_gradients:
+    if _needs_gradients(x, weight, bias):
         # In rows, for oneDNN's product of more dimensions is a view, in which a ReLU must not write before backward.
         rows = _Linear.apply(x.flatten(0, -2), weight, bias, gelu_before)
         return rows.unflatten(0, x.shape[:-1])
