@@ -21,7 +21,7 @@ BY_ONNX = ('dn-detr', 'two-stage', 'atss', 'classifier')
 # All of them take torch ten minutes (make test-exports); test_graphs.py tests the graphs of all.
 WRITTEN = FAMILIES if os.environ.get('SETDET_TEST_EXPORTS') else ('dn-detr', 'atss')
 # To trace these for all sizes takes long; deformable-detr and dn-deformable-detr have the same layers.
-SLOW_TO_TRACE = ('two-stage', 'dino', 'dn-deformable-encoder')
+SLOW_TO_TRACE = ('two-stage', 'dino', 'proposals-by-transport', 'dn-deformable-encoder')
 PACKAGES = dict(onnx=('onnxscript', 'onnxruntime'), openvino=('onnxscript', 'openvino'), torch=())
 
 

@@ -62,6 +62,10 @@ FAMILIES = {
         {**TWO_LEVELS, 'decoder.num_levels': 2},
     ),
     'dino': ('dino_r50_4scale_12e.py', DEFORMABLE),
+    'proposals-by-transport': (
+        'dino_r50_4scale_12e.py',
+        {**DEFORMABLE, 'proposal_assigner': {}},
+    ),
     'ota': ('quickstart/ota_r18_shapes.py', POINTS),
     'fcos': (
         'quickstart/fcos_r18_shapes.py',

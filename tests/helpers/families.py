@@ -56,6 +56,10 @@ FAMILIES = {
     'deformable': ('dn_plain_deformable_detr_r50_50e.py', {}),
     'deformable-refine': ('dn_plain_deformable_detr_r50_50e.py', {'with_box_refine': True}),
     'dn-deformable': ('dn_deformable_detr_r50_50e.py', {}),
+    'dn-deformable-by-transport': (
+        'dn_deformable_detr_r50_50e.py',
+        {'as_two_stage': True, 'proposal_assigner': {}},
+    ),
     'dn-deformable-encoder': ('dn_deformable_detr_encoder_r50_50e.py', {}),
     'crossformer': ('dn_detr_crossformer_s_50e.py', {}),
     'crossformer-map': (

@@ -8,6 +8,7 @@ USUAL_SYNCS = (3, 0)
 SYNCS = {
     'dab-detr': (2, 0),
     'dn-detr-one-to-many': (6, 0),
+    'dn-deformable-by-transport': (6, 0),
     'dn-detr-hungarian-to-many': (5, 0),
     'vanilla': (5, 0),
     'ota': (5, 27),

@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
-from mmcv.ops import batched_nms
 from mmdet.models.layers.transformer import inverse_sigmoid
-from mmdet.models.task_modules.assigners import HungarianAssigner as MMDetHungarianAssigner
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.utils import ConfigType, InstanceList, OptConfigType, OptMultiConfig, reduce_mean
@@ -16,11 +14,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import InputError
-from ...registry import MODELS, TASK_UTILS
-from ..assignment import HungarianAssigner, Matches
+from ...registry import MODELS
+from ..assignment import Matches
 from ..ground_truths import GroundTruths
-from ..queries import GroupQueries, Proposals
+from ..queries import Assigner, GroupQueries, Proposals
+from .options import build_assigner, with_class_weights
+from .results import in_pixels, without_duplicates
 
 SOFTMAX_LOSS = dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0, bg_cls_weight=0.1)
 L1_LOSS = dict(type='L1Loss', loss_weight=5.0)
@@ -89,7 +88,7 @@ class DETRHead(BaseModule):
         self.eps = eps
         self.log_layers = log_layers
         self.test_cfg = test_cfg or {}
-        self.loss_cls = MODELS.build(_with_class_weights(loss_cls, num_classes))
+        self.loss_cls = MODELS.build(with_class_weights(loss_cls, num_classes))
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
         use_sigmoid = self.loss_cls.use_sigmoid
@@ -98,7 +97,7 @@ class DETRHead(BaseModule):
             use_sigmoid if sync_cls_avg_factor is None else sync_cls_avg_factor
         )
         if train_cfg:
-            self.assigner = _build_assigner(train_cfg)
+            self.assigner = build_assigner(train_cfg)
         self._init_layers()
 
     def _init_layers(self) -> None:
@@ -210,10 +209,9 @@ class DETRHead(BaseModule):
     ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor], Matches]:
         """Match, and compute the losses of proposals, each (1, ), and of the matching queries, each (L, ).
 
-        Proposals that have classes are as many as matching queries: they are matched and trained with them, as one
-        layer more, before the others.
+        Proposals like queries are matched and trained with them, as one layer more, before the others.
         """
-        is_joined = proposals is not None and not proposals.is_binary
+        is_joined = proposals is not None and proposals.are_like_queries
         if is_joined:
             logits = torch.cat([proposals.logits[None], logits])
             boxes = torch.cat([proposals.boxes[None], boxes])
@@ -224,10 +222,16 @@ class DETRHead(BaseModule):
             of_proposals = {term: values[:1] for term, values in losses.items()}
             losses = {term: values[1:] for term, values in losses.items()}
         elif proposals is not None:
-            no_classes = replace(gts, labels=torch.zeros_like(gts.labels))
-            predictions = proposals.logits[None], proposals.boxes[None]
-            of_proposals = self.matching_losses(*predictions, no_classes)
+            of_proposals = self._losses_of_all_tokens(proposals, gts)
         return of_proposals, losses, matches
+
+    def _losses_of_all_tokens(self, proposals: Proposals, gts: GroundTruths) -> dict[str, Tensor]:
+        """The losses of proposals of all tokens, each (1, ): one per gt of whatever class, or by their own assigner."""
+        logits, boxes = proposals.logits[None], proposals.boxes[None]
+        if proposals.assigner is not None:
+            return self._assigned_losses(logits, boxes, gts, proposals.assigner)
+        no_classes = replace(gts, labels=torch.zeros_like(gts.labels))
+        return self.matching_losses(logits, boxes, no_classes)
 
     def group_losses(
         self, logits: Tensor, boxes: Tensor, gts: GroundTruths, group: GroupQueries
@@ -237,10 +241,21 @@ class DETRHead(BaseModule):
         The number of pairs is averaged over processes, like the number of gts of the matching part, so that a process
         without gts does not change the weight of the others'. DN-DETR's authors do not average it.
         """
-        logits = logits.float()
-        matches = group.assigner.match(logits, boxes, gts)
-        losses = self.loss_by_layer(logits, boxes, gts, matches, matches.num_pairs, group.valid)
+        losses = self._assigned_losses(logits, boxes, gts, group.assigner, group.valid)
         return {term: group.loss_weight * values for term, values in losses.items()}
+
+    def _assigned_losses(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        gts: GroundTruths,
+        assigner: Assigner,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses by layer of what an assigner of its own matches, divided by the number of its pairs."""
+        logits = logits.float()
+        matches = assigner.match(logits, boxes, gts)
+        return self.loss_by_layer(logits, boxes, gts, matches, matches.num_pairs, valid)
 
     def loss_by_layer(
         self,
@@ -340,14 +355,14 @@ class DETRHead(BaseModule):
         metas = [sample.metainfo for sample in batch_data_samples]
         results = [
             InstanceData(bboxes=bboxes, scores=scores, labels=labels)
-            for bboxes, scores, labels in zip(_in_pixels(boxes, metas, rescale), scores, labels)
+            for bboxes, scores, labels in zip(in_pixels(boxes, metas, rescale), scores, labels)
         ]
         if with_queries:
             for result, result_queries in zip(results, queries):
                 result.queries = result_queries
         nms = self.test_cfg.get('nms')
         if nms:
-            results = [_without_duplicates(result, nms) for result in results]
+            results = [without_duplicates(result, nms) for result in results]
         return results
 
     def last_layer(self, **states: Tensor) -> tuple[Tensor, Tensor]:
@@ -382,35 +397,6 @@ class DETRHead(BaseModule):
         return logits.softmax(-1)[..., :-1]
 
 
-def _with_class_weights(loss_cls: ConfigType, num_classes: int) -> dict:
-    """Replace mmdet's ``class_weight`` and ``bg_cls_weight`` of a softmax loss by its K + 1 weights."""
-    loss_cls = dict(loss_cls)
-    no_object_weight = loss_cls.pop('bg_cls_weight', 1.0)
-    if not loss_cls.get('use_sigmoid', False):
-        weight = loss_cls.get('class_weight') or 1.0
-        loss_cls['class_weight'] = [weight] * num_classes + [no_object_weight]
-    return loss_cls
-
-
-def _build_assigner(train_cfg: ConfigType):
-    """The assigner of a head, with ``match``; mmdet's Hungarian assigner is replaced by ours of the same costs."""
-    config = train_cfg.get('assigner')
-    if config is None:
-        raise InputError(
-            'model.train_cfg needs an assigner, e.g. dict(type="mmdet_setdet.HungarianAssigner", '
-            f'match_costs=[...]); it has {sorted(train_cfg)}'
-        )
-    assigner = TASK_UTILS.build(config)
-    if type(assigner) is MMDetHungarianAssigner:
-        assigner = HungarianAssigner(config['match_costs'])
-    if not hasattr(assigner, 'match'):
-        raise InputError(
-            f'model.train_cfg.assigner: {type(assigner).__name__} matches one image at a time, and this '
-            'head a whole batch; use type="mmdet_setdet.HungarianAssigner"'
-        )
-    return assigner
-
-
 def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Name losses by layer, each (L, ), as mmdet does: ``loss_cls`` of the last layer, ``d0.loss_cls`` of the first."""
     named = {}
@@ -420,25 +406,3 @@ def _every_layer(losses: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for layer, value in enumerate(others):
             named[f'd{layer}.{prefix}{term}'] = value
     return named
-
-
-def _without_duplicates(result: InstanceData, nms: dict) -> InstanceData:
-    """Leave out what mmcv's ``nms`` takes for another box of an object, class by class."""
-    detections, kept = batched_nms(result.bboxes.float(), result.scores, result.labels, nms)
-    result = result[kept]
-    result.scores = detections[:, -1]
-    return result
-
-
-def _in_pixels(boxes: Tensor, metas: Sequence[dict], rescale: bool) -> Tensor:
-    """Convert boxes (cx, cy, w, h) in [0, 1], (B, N, 4), to pixels (x1, y1, x2, y2), clipped to their images."""
-    factors = []
-    for meta in metas:
-        height, width = meta['img_shape'][:2]
-        scale_factor = meta['scale_factor'] if rescale else (1, 1)
-        factors.append([width, height, *map(float, scale_factor)])
-    # One copy for the batch, for which nobody waits.
-    factors = torch.tensor(factors, dtype=boxes.dtype).to(boxes.device, non_blocking=True)
-    size, scale = factors[:, None].chunk(2, -1)
-    bboxes = bbox_cxcywh_to_xyxy(boxes).clamp(0, 1) * size.repeat(1, 1, 2)
-    return bboxes / scale.repeat(1, 1, 2)

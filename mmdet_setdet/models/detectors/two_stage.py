@@ -3,11 +3,12 @@
 from abc import abstractmethod
 
 import torch
-from mmdet.utils import ConfigType
+from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...errors import InputError
-from ...registry import MODELS
+from ...registry import MODELS, TASK_UTILS
 from ..dense_heads import DeformableDETRHead
 from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels
@@ -25,20 +26,40 @@ class TwoStage:
     Each token proposes one box, a change of :meth:`FeatureLevels.cell_boxes`. Tokens in padding and at the very border
     of the image propose nothing.
 
+    Who is trained on which gt is for the detector to say, or for ``proposal_assigner``. With it all tokens learn the
+    classes, and several learn the same gt, as the cells of a dense head do: a few hundred images teach that sooner than
+    a one-to-one matching. Of tokens next to each other only the one with the highest score becomes a query.
+
     Args:
         bbox_head (dict): Its ``as_two_stage`` is set here.
         as_two_stage (bool): Whether queries start from proposals, rather than from learned positions.
+        proposal_assigner (dict, optional): Options of the assigner of all tokens, by default a
+            :class:`SinkhornQueryAssigner`, optimal transport, with the costs of the model's matching.
         **kwargs: As :class:`DETR`.
 
     Raises:
-        InputError: The head has no predictors for proposals, or there is a ``one_to_many`` group, whose queries have
-            learned positions.
+        InputError: The head has no predictors for proposals; there is a ``one_to_many`` group, whose queries have
+            learned positions; or there is a ``proposal_assigner`` for one stage.
     """
 
     binary_proposals = True  # see Proposals.is_binary
 
-    def __init__(self, *args, bbox_head: ConfigType, as_two_stage: bool = False, **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        bbox_head: ConfigType,
+        as_two_stage: bool = False,
+        proposal_assigner: OptConfigType = None,
+        **kwargs,
+    ) -> None:
         self.as_two_stage = as_two_stage
+        if proposal_assigner is not None:
+            self.binary_proposals = False
+            if not as_two_stage:
+                raise InputError(
+                    'model.proposal_assigner is for proposals of the encoder: set model.as_two_stage=True, or '
+                    'model.proposal_assigner=None'
+                )
         if as_two_stage:
             bbox_head = dict(bbox_head, as_two_stage=True)
             if kwargs.get('one_to_many'):
@@ -47,6 +68,13 @@ class TwoStage:
                     'model.one_to_many=None'
                 )
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
+        self.proposal_assigner = None
+        if proposal_assigner is not None:
+            matching = (self.train_cfg or {}).get('assigner', {})
+            default = dict(
+                type='mmdet_setdet.SinkhornQueryAssigner', match_costs=matching.get('match_costs')
+            )
+            self.proposal_assigner = TASK_UTILS.build({**default, **proposal_assigner})
 
     def _check_head(self, head_type: str | type) -> None:
         super()._check_head(head_type)
@@ -113,22 +141,40 @@ class TwoStage:
 
         logits = self.bbox_head.classify_proposals(tokens)
         scores = logits[..., 0] if self.binary_proposals else logits.amax(-1)
+        if self.proposal_assigner is not None:
+            scores = _peaks_first(scores, levels)
         num_best = min(self.num_queries, scores.shape[1])
         best = scores.topk(num_best, 1).indices
 
-        if self.binary_proposals and is_trained:
+        trains_all_tokens = self.binary_proposals or self.proposal_assigner is not None
+        if is_trained and trains_all_tokens:
             boxes = self.bbox_head.regress_proposals(tokens) + starts
             anchors = _rows(boxes, best)
         else:
             logits = _rows(logits, best)
             changes = self.bbox_head.regress_proposals(_rows(tokens, best))
             boxes = anchors = changes + _rows(starts, best)
-        proposals = Proposals(logits, boxes.float().sigmoid(), self.binary_proposals)
+        proposals = Proposals(
+            logits, boxes.float().sigmoid(), self.binary_proposals, self.proposal_assigner
+        )
         return anchors.detach(), proposals
 
     @abstractmethod
     def proposed_queries(self, anchors: Tensor) -> dict[str, Tensor]:
         """Make the matching queries of proposals (cx, cy, w, h) before the sigmoid, (B, M, 4)."""
+
+
+def _peaks_first(scores: Tensor, levels: FeatureLevels) -> Tensor:
+    """Lower the scores (B, S) of tokens next to a better one of their map, so that they come after all others.
+
+    For example a map of one row with the scores 1 3 2 0 1 is ordered as 3 1 2 1 0: the peaks 3 and 1 are first.
+    """
+    peaks = []
+    for level_scores, shape in zip(levels.split(scores), levels.shapes):
+        score_map = level_scores.unflatten(1, shape)
+        peaks.append(F.max_pool2d(score_map, kernel_size=3, stride=1, padding=1).flatten(1))
+    is_beside_peak = scores < torch.cat(peaks, 1)
+    return scores - 1000.0 * is_beside_peak
 
 
 def _rows(tokens: Tensor, index: Tensor) -> Tensor:

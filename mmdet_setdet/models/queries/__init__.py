@@ -8,11 +8,12 @@ from .denoising import (
     masked_self_attention,
     noise_boxes,
 )
-from .group import GroupQueries, QueryGroup, joint_mask
+from .group import Assigner, GroupQueries, QueryGroup, joint_mask
 from .one_to_many import OneToMany
 from .proposals import Proposals
 
 __all__ = [
+    'Assigner',
     'BoxPosition',
     'DINODenoising',
     'Denoising',

@@ -16,6 +16,7 @@ DINO = 'dino_r50_4scale_12e.py'
 DN_DINO = 'dn_dino_r50_36e.py'
 DEFORMABLE = 'deformable_detr_two_stage_r50_50e.py'
 NAMES = [DINO, DN_DINO, DEFORMABLE]
+BY_TRANSPORT = dict(proposal_assigner={})
 
 
 def small_model(name, **changes):
@@ -106,10 +107,67 @@ def test_matching_queries_of_proposals_are_told_from_denoising_ones():
     torch.testing.assert_close(content[..., :-1], unknown.expand(3, 20, -1))
 
 
-@pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
+def peaks(scores, levels):
+    """Which tokens (B, S) have no neighbour with a higher score, cell by cell."""
+    is_peak = torch.zeros_like(scores, dtype=torch.bool)
+    for level_scores, level_peaks, (height, width) in zip(
+        levels.split(scores), levels.split(is_peak), levels.shapes
+    ):
+        rows = level_scores.unflatten(1, (height, width))
+        for y in range(height):
+            for x in range(width):
+                around = rows[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+                level_peaks[:, y * width + x] = rows[:, y, x] == around.amax((1, 2))
+    return is_peak
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('name', NAMES)
-def test_a_step_reaches_every_parameter(name, counts):
-    model = small_model(name).train()
+def test_with_an_assigner_of_their_own_peaks_of_the_proposals_are_the_queries(name):
+    model = small_model(name, **BY_TRANSPORT).eval()
+    inputs, samples = ragged_batch()
+    encoder_inputs, _ = model.pre_transformer(model.extract_feat(inputs), samples)
+    outputs = model.forward_encoder(**encoder_inputs)
+    levels = outputs['levels']
+    anchors, proposals = model.propose(outputs['memory'], levels, is_trained=True)
+    same_anchors, _ = model.propose(outputs['memory'], levels, is_trained=False)
+    torch.testing.assert_close(same_anchors, anchors)
+
+    assert not proposals.is_binary
+    scores = proposals.logits.amax(-1)
+    assert scores.shape == outputs['memory'].shape[:2]
+    is_peak = peaks(scores, levels)
+    for image in range(3):
+        candidates = scores[image].masked_fill(~is_peak[image], -torch.inf)
+        best = candidates.topk(min(20, is_peak[image].sum())).indices
+        expected = proposals.boxes[image, best]
+        torch.testing.assert_close(anchors[image, : len(best)].sigmoid(), expected)
+
+
+def test_proposals_learn_what_their_own_assigner_says():
+    model = small_model(DINO, proposal_assigner=dict(k=3)).train()
+    inputs, samples = ragged_batch()
+    gts = GroundTruths.from_samples(samples)
+    encoder_inputs, _ = model.pre_transformer(model.extract_feat(inputs), samples)
+    outputs = model.forward_encoder(**encoder_inputs)
+    _, proposals = model.propose(outputs['memory'], outputs['levels'], is_trained=True)
+
+    logits, boxes = proposals.logits[None], proposals.boxes[None]
+    matches = model.proposal_assigner.match(logits, boxes, gts)
+    num_pairs = len(matches.pred)
+    assert gts.total < num_pairs <= 3 * gts.total
+    losses = model.bbox_head.loss_by_layer(logits, boxes, gts, matches, num_pairs)
+    states = dict(hidden_states=torch.randn(2, 3, 20, 256), references=torch.rand(2, 3, 20, 4))
+    logged = model.bbox_head.loss(gts, proposals=proposals, **states)
+    expected = torch.stack(list(losses.values())).sum()
+    torch.testing.assert_close(logged['loss_enc'], expected)
+
+
+@pytest.mark.parametrize('counts', [(3, 0, 7), (0, 0, 0)], ids=str)
+@pytest.mark.parametrize('changes', [{}, BY_TRANSPORT], ids=['', 'by transport'])
+@pytest.mark.parametrize('name', NAMES)
+def test_a_step_reaches_every_parameter(name, changes, counts):
+    model = small_model(name, **changes).train()
     inputs, samples = ragged_batch(counts)
     losses = model.loss(inputs, samples)
     expected = {'loss_cls', 'loss_bbox', 'loss_iou', 'loss_aux', 'loss_enc'}
@@ -183,6 +241,11 @@ def test_fewer_cells_than_queries(name):
             DEFORMABLE,
             {'one_to_many': dict(num_queries=5)},
             'one_to_many needs queries with learned',
+        ),
+        (
+            'dn_deformable_detr_r50_50e.py',
+            BY_TRANSPORT,
+            'proposal_assigner is for proposals of the encoder',
         ),
         (DINO, {'as_two_stage': False}, 'must be True for DINO'),
         (DINO, {'with_box_refine': False}, 'must be True for DINO'),
