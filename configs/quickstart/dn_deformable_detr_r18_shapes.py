@@ -1,4 +1,4 @@
-# A small DN-Deformable-DETR in two stages that learns from few images: several tokens learn each gt, as the cells of a
+# A small DN-Deformable-DETR in two stages that learns from few images. Several tokens learn each gt, as the cells of a
 # dense head do.
 _base_ = [
     '../_base_/models/dn_deformable_detr_r50.py',

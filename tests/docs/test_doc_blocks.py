@@ -42,6 +42,7 @@ PARTS = {
     ('compile.md', 'custom_hooks'): 'mmdet_setdet::dn_detr_r50_50e.py',
     ('denoising.md', 'None: off'): 'mmdet_setdet::dab_detr_r50_50e.py',
     ('dino.md', 'contrastive'): 'mmdet_setdet::dn_detr_r50_50e.py',
+    ('dino.md', 'proposal_assigner'): 'mmdet_setdet::dn_deformable_detr_r50_50e.py',
     ('panoptic.md', 'mask_head'): 'mmdet_setdet::detr_r50_500e.py',
 }
 SCRIPTS = (

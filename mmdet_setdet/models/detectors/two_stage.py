@@ -27,8 +27,8 @@ class TwoStage:
     of the image propose nothing.
 
     Who is trained on which gt is for the detector to say, or for ``proposal_assigner``. With it all tokens learn the
-    classes, and several learn the same gt, as the cells of a dense head do: a few hundred images teach that sooner than
-    a one-to-one matching. Of tokens next to each other only the one with the highest score becomes a query.
+    classes, and several learn the same gt, as the cells of a dense head do. Of tokens next to each other only the one
+    with the highest score becomes a query.
 
     Args:
         bbox_head (dict): Its ``as_two_stage`` is set here.
