@@ -11,7 +11,7 @@ from .optimal_transport import (
     with_background,
 )
 from .ota import BatchAssignResult, OTAAssigner
-from .sinkhorn_query_assigner import SinkhornQueryAssigner
+from .sinkhorn_query_assigner import SinkhornQueryAssigner, build_one_to_many
 from .transport_problem import TransportProblem
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     'SinkhornQueryAssigner',
     'Transport',
     'TransportProblem',
+    'build_one_to_many',
     'decode_plan',
     'dynamic_k',
     'exact_transport',

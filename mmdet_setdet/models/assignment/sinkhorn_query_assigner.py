@@ -15,6 +15,17 @@ from .non_finite_costs import image_name
 from .optimal_transport import decode_plan, dynamic_k, sinkhorn, with_background
 
 
+def build_one_to_many(options: dict | None, match_costs: list[dict] | None) -> BatchAssigner:
+    """Build an assigner of several predictions per gt: by transport, unless the options name another ``type``.
+
+    Args:
+        options (dict, optional): Options of the assigner.
+        match_costs (list[dict], optional): Costs for options that name none: those of the model's matching.
+    """
+    default = dict(type='mmdet_setdet.SinkhornQueryAssigner', match_costs=match_costs)
+    return TASK_UTILS.build({**default, **(options or {})})
+
+
 @TASK_UTILS.register_module()
 class SinkhornQueryAssigner(BatchAssigner):
     """Assign queries by the cheapest transport: each ground truth supplies k units, the background the rest.

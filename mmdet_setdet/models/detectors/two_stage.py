@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...registry import MODELS, TASK_UTILS
+from ...registry import MODELS
+from ..assignment import build_one_to_many
 from ..dense_heads import DeformableDETRHead
 from ..ground_truths import GroundTruths
 from ..layers import FeatureLevels
@@ -71,10 +72,9 @@ class TwoStage:
         self.proposal_assigner = None
         if proposal_assigner is not None:
             matching = (self.train_cfg or {}).get('assigner', {})
-            default = dict(
-                type='mmdet_setdet.SinkhornQueryAssigner', match_costs=matching.get('match_costs')
+            self.proposal_assigner = build_one_to_many(
+                proposal_assigner, matching.get('match_costs')
             )
-            self.proposal_assigner = TASK_UTILS.build({**default, **proposal_assigner})
 
     def _check_head(self, head_type: str | type) -> None:
         super()._check_head(head_type)

@@ -5,7 +5,8 @@ from mmdet.models.detectors import DetectionTransformer
 from torch import nn
 
 from ...errors import InputError
-from ...registry import MODELS, TASK_UTILS
+from ...registry import MODELS
+from ..assignment import build_one_to_many
 from ..ground_truths import GroundTruths
 from .group import GroupQueries, QueryGroup
 
@@ -41,8 +42,7 @@ class OneToMany(QueryGroup):
                 f'one_to_many.num_queries={num_queries} must be 1 or more; to switch the group off set '
                 'model.one_to_many=None'
             )
-        default = dict(type='mmdet_setdet.SinkhornQueryAssigner', match_costs=match_costs)
-        self.assigner = TASK_UTILS.build({**default, **(assigner or {})})
+        self.assigner = build_one_to_many(assigner, match_costs)
         self.query_embedding = nn.Embedding(num_queries, query_dims)
         self.loss_weight = loss_weight
 
