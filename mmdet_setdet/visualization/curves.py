@@ -1,4 +1,4 @@
-"""Loss and mAP against iterations, from the scalars that mmengine logs."""
+"""Loss and mAP against iterations or minutes, from the scalars that mmengine logs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ..errors import InputError
 
 Curve = tuple[np.ndarray, np.ndarray]
+X_AXES = ('iterations', 'minutes')
 
 
 def find_scalars(path: str | Path) -> Path:
@@ -34,7 +35,10 @@ def find_scalars(path: str | Path) -> Path:
 
 
 def read_scalars(
-    path: str | Path, train_key: str = 'loss', val_key: str = 'coco/bbox_mAP'
+    path: str | Path,
+    train_key: str = 'loss',
+    val_key: str = 'coco/bbox_mAP',
+    x_axis: str = 'iterations',
 ) -> tuple[Curve, Curve]:
     """Read the training and the validation curve of one run.
 
@@ -42,17 +46,21 @@ def read_scalars(
         path (str | Path): A work_dir (its newest run counts) or a scalars.json.
         train_key (str): Scalar of the training log.
         val_key (str): Scalar of the validation log.
+        x_axis (str): ``'iterations'``, or ``'minutes'`` that the training steps took, without validation and start.
 
     Returns:
-        tuple[Curve, Curve]: ``(iterations, values)`` of ``train_key`` and of ``val_key``.
+        tuple[Curve, Curve]: ``(iterations or minutes, values)`` of ``train_key`` and of ``val_key``.
 
     Raises:
-        InputError: There are no scalars, or a line of the file is not a record of mmengine's.
+        InputError: There are no scalars, a line of the file is not a record of mmengine's, or there is no such axis.
     """
+    if x_axis not in X_AXES:
+        raise InputError(f'x_axis={x_axis!r} is none of {", ".join(X_AXES)}')
     file = find_scalars(path)
     train = []
     val = []
     iteration = 0
+    clock = [(0.0, 0.0)]  # iteration, minutes until its end
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
             record = json.loads(line)
@@ -67,8 +75,14 @@ def read_scalars(
             # Its step counts epochs in an epoch-based run, else iterations.
             val.append((max(iteration, step), record[val_key]))
         elif 'iter' in record:
+            minutes = clock[-1][1] + (step - iteration) * record.get('time', 0) / 60
+            clock.append((step, minutes))
             iteration = step
-    return _as_curve(train), _as_curve(val)
+    curves = [_as_curve(points) for points in (train, val)]
+    if x_axis == 'minutes':
+        iterations, minutes = _as_curve(clock)
+        curves = [(np.interp(steps, iterations, minutes), values) for steps, values in curves]
+    return curves[0], curves[1]
 
 
 def plot_curves(
@@ -76,25 +90,27 @@ def plot_curves(
     out: str | Path,
     train_key: str = 'loss',
     val_key: str = 'coco/bbox_mAP',
+    x_axis: str = 'iterations',
 ) -> None:
-    """Plot the training loss over iterations and, if there was a validation, its mAP beside it.
+    """Plot the training loss over iterations or minutes and, if there was a validation, its mAP beside it.
 
     Args:
         runs (Mapping): Label -> work_dir or scalars.json, or several of them (seeds). Those are drawn as thin lines,
-            and in bold their mean over the iterations that all of them cover.
+            and in bold their mean where all of them have values.
         out (str | Path): PNG file to write; its folder is created.
         train_key (str): Scalar of the left panel. In a comparison choose a term that all runs have, such as
             ``loss_bbox``: the total of a run with denoising is the sum of more terms.
         val_key (str): Scalar of the right panel.
+        x_axis (str): ``'iterations'`` or ``'minutes'``, as of :func:`read_scalars`.
 
     Raises:
-        InputError: A run has no scalars.
+        InputError: A run has no scalars, or there is no such axis.
     """
     train_curves = {}
     val_curves = {}
     for label, paths in runs.items():
         paths = [paths] if isinstance(paths, (str, Path)) else paths
-        pairs = [read_scalars(path, train_key, val_key) for path in paths]
+        pairs = [read_scalars(path, train_key, val_key, x_axis) for path in paths]
         train_curves[label] = [train for train, _ in pairs]
         val_curves[label] = [val for _, val in pairs if len(val[0])]
     is_validated = any(val_curves.values())
@@ -102,9 +118,9 @@ def plot_curves(
         # no pyplot: draws to a file, needs no display
         figure = Figure(figsize=(13 if is_validated else 7, 5), layout='constrained')
         panels = figure.subplots(1, 2 if is_validated else 1, squeeze=False)[0]
-        _draw_panel(panels[0], train_curves, f'training: {train_key}')
+        _draw_panel(panels[0], train_curves, f'training: {train_key}', x_axis)
         if is_validated:
-            _draw_panel(panels[1], val_curves, f'validation: {val_key}')
+            _draw_panel(panels[1], val_curves, f'validation: {val_key}', x_axis)
             panels[1].set_ylim(bottom=0)
         _save(figure, out, dpi=110)
 
@@ -143,10 +159,12 @@ def _as_curve(points: list[tuple[float, float]]) -> Curve:
     return steps, values
 
 
-def _draw_panel(panel: Axes, curves: Mapping[str, Sequence[Curve]], title: str) -> None:
+def _draw_panel(
+    panel: Axes, curves: Mapping[str, Sequence[Curve]], title: str, x_axis: str = 'iterations'
+) -> None:
     for number, (label, seeds) in enumerate(curves.items()):
         _draw(panel, seeds, label, colour=f'C{number}')
-    panel.set(title=title, xlabel='iterations')
+    panel.set(title=title, xlabel=x_axis)
     panel.grid(alpha=0.3)
 
 
@@ -155,9 +173,13 @@ def _save(figure: Figure, out: str | Path, dpi: int) -> None:
     handles = {}
     for panel in figure.axes:
         handles.update((label, line) for line, label in zip(*panel.get_legend_handles_labels()))
-    if handles:
-        columns = min(len(handles), 3)
-        figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns)
+    for columns in (3, 2, 1) if handles else ():  # as many as fit
+        legend = figure.legend(
+            handles.values(), handles.keys(), loc='outside lower center', ncols=columns
+        )
+        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+            break
+        legend.remove()
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=dpi)
 
@@ -177,7 +199,7 @@ def _draw(panel: Axes, curves: Sequence[Curve], label: str, colour: str) -> None
 
 
 def _mean(curves: Sequence[Curve]) -> Curve:
-    """Average curves over the iterations that all of them cover."""
+    """Average curves where all of them have values."""
     first = max(steps[0] for steps, _ in curves)
     last = min(steps[-1] for steps, _ in curves)
     steps = np.unique(np.concatenate([steps for steps, _ in curves]))

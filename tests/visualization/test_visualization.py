@@ -108,6 +108,39 @@ def test_iteration_based_validation_keeps_its_step(tmp_path):
     assert read_scalars(file)[1][0].tolist() == [40]
 
 
+def test_curves_against_minutes_count_training_steps(tmp_path):
+    records = [
+        dict(loss=2.0, time=6.0, iter=10, step=10),
+        {'coco/bbox_mAP': 0.1, 'time': 100.0, 'step': 10},
+        dict(loss=1.0, time=3.0, iter=30, step=30),
+        {'coco/bbox_mAP': 0.2, 'time': 100.0, 'step': 30},
+    ]
+    file = write_run(tmp_path, 'run', records)
+    train, val = read_scalars(file, x_axis='minutes')
+    assert train[0].tolist() == val[0].tolist() == [1.0, 2.0]
+    assert val[1].tolist() == [0.1, 0.2]
+    with pytest.raises(InputError, match='hours'):
+        read_scalars(file, x_axis='hours')
+    for x_axis in ('minutes', 'iterations'):
+        plot_curves({'run': file}, tmp_path / f'{x_axis}.png', x_axis=x_axis)
+    minutes, iterations = (
+        cv2.imread(str(tmp_path / f'{name}.png')) for name in ('minutes', 'iterations')
+    )
+    assert np.any(minutes != iterations)
+
+
+def test_long_labels_stay_inside_the_picture(tmp_path):
+    file = write_run(tmp_path, 'run', [dict(loss=1.0 / i, iter=i, step=i) for i in range(1, 20)])
+    pictures = []
+    for words in ('many', 'too many'):
+        runs = {f'a detector with {words} words in its name, {seed}': file for seed in range(3)}
+        plot_curves(runs, tmp_path / 'curves.png')
+        pictures.append(cv2.imread(str(tmp_path / 'curves.png')))
+    for picture in pictures:
+        assert (picture[:, [0, -1]] == 255).all()
+    assert np.any(pictures[0] != pictures[1])
+
+
 def test_curves_of_several_seeds_are_drawn(tmp_path):
     val = [{'coco/bbox_mAP': 0.1 * k, 'step': 5 * k} for k in range(1, 4)]
     files = [

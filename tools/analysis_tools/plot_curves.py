@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mmdet_setdet.engine.command_line import run
 from mmdet_setdet.errors import InputError
 from mmdet_setdet.visualization import plot_curves
+from mmdet_setdet.visualization.curves import X_AXES
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,6 +31,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         default='coco/bbox_mAP',
         help='scalar of the right panel (default: %(default)s)',
     )
+    parser.add_argument(
+        '--x-axis',
+        choices=X_AXES,
+        default=X_AXES[0],
+        help='iterations, or minutes of training steps (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
     runs = defaultdict(list)
     for text in args.runs:
@@ -37,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not label or not path:
             raise InputError(f'{text!r} is not of the form NAME=WORK_DIR')
         runs[label].append(path)
-    plot_curves(runs, args.out, args.train_key, args.val_key)
+    plot_curves(runs, args.out, args.train_key, args.val_key, args.x_axis)
     print(f'curves={args.out}')
 
 
