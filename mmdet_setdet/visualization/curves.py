@@ -59,7 +59,6 @@ def read_scalars(
     file = find_scalars(path)
     train = []
     val = []
-    iteration = 0
     clock = [(0.0, 0.0)]  # iteration, minutes until its end
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
@@ -69,19 +68,18 @@ def read_scalars(
             raise InputError(
                 f"{file}, line {number}: not a record of mmengine's scalars.json ({error})."
             ) from error
+        iteration, minutes = clock[-1]
         if train_key in record:
             train.append((step, record[train_key]))
         if val_key in record:
             # Its step counts epochs in an epoch-based run, else iterations.
             val.append((max(iteration, step), record[val_key]))
         elif 'iter' in record:
-            minutes = clock[-1][1] + (step - iteration) * record.get('time', 0) / 60
+            minutes += (step - iteration) * record.get('time', 0) / 60
             clock.append((step, minutes))
-            iteration = step
     curves = [_as_curve(points) for points in (train, val)]
     if x_axis == 'minutes':
-        iterations, minutes = _as_curve(clock)
-        curves = [(np.interp(steps, iterations, minutes), values) for steps, values in curves]
+        curves = [(np.interp(steps, *_as_curve(clock)), values) for steps, values in curves]
     return curves[0], curves[1]
 
 
